@@ -1,0 +1,157 @@
+//! ROOM: what a container may see and use. Each isolator is one file, named as the operator names it.
+//!
+//! An isolator describes ([`Isolator::prepare`] returns a [`LaunchInfo`]), allocates what it needs,
+//! watches, measures and cleans up. It starts nothing: the launcher acts.
+//!
+//! # Contract
+//!
+//! * Calls for one container never overlap. Calls for different containers do.
+//! * Every call but `watch` runs on a thread that may block; it must still end by itself.
+//! * `prepare` in table order; `cleanup` in reverse, also after a failed or missing `prepare`, and
+//!   again on a retry: it must find by the id alone what is to be undone, and succeed when nothing is.
+//! * State that must survive is [`Isolator::Container`]: the shell keeps it and checkpoints it.
+//! * `usage` is also asked when the last process is gone and before `cleanup`: the final figures.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Classified, ErrorKind};
+use crate::linux;
+use crate::model::{ContainerId, LaunchContext, LaunchInfo, Limitation, Resources, Usage};
+use crate::paths::Paths;
+
+/// What an isolator may know when it is made, once per start.
+#[derive(Debug, Clone)]
+pub struct Host {
+    /// Paths on disk.
+    pub paths: Paths,
+    /// The cgroup hierarchies of this host and our root in each.
+    pub cgroups: Arc<linux::cgroups::Cgroups>,
+    /// Names of all isolators in use.
+    pub isolation: Vec<String>,
+    /// Where the sandbox appears in a container with its own root (`--sandbox-directory`).
+    pub sandbox_directory: PathBuf,
+}
+
+/// Identifies a process for good: a pid can be taken again, a pid with its start time cannot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
+pub struct InitPid {
+    /// In the agent's PID namespace.
+    pub pid: i32,
+    /// Field 22 of proc_pid_stat(5), in clock ticks since boot.
+    pub start_time: u64,
+}
+
+/// Waits for a limit to be reached. `Err` is reported and ends nothing.
+pub type Watch = Pin<Box<dyn Future<Output = Result<Limitation, IsolatorError>> + Send>>;
+
+/// One isolator. See the module for the contract.
+pub trait Isolator: Send + Sync + Sized + 'static {
+    /// As the operator writes it, and as the file is named.
+    const NAME: &'static str;
+
+    /// Takes part in nested containers.
+    const NESTING: bool = false;
+
+    /// What it remembers of one container.
+    type Container: Serialize + DeserializeOwned + Clone + Send + Sync + 'static;
+
+    /// Made once at start; refuses a host that it cannot work on.
+    fn create(host: &Host) -> Result<Self, IsolatorError>;
+
+    /// Allocates, and describes what the launch must do. Record a side effect so that `cleanup`
+    /// finds it *before* making it.
+    fn prepare(
+        &self,
+        id: &ContainerId,
+        context: &LaunchContext,
+    ) -> Result<(LaunchInfo, Self::Container), IsolatorError>;
+
+    /// Puts the blocked first process under control.
+    fn isolate(
+        &self,
+        _id: &ContainerId,
+        _container: &mut Self::Container,
+        _init: InitPid,
+    ) -> Result<(), IsolatorError> {
+        Ok(())
+    }
+
+    /// Ends when a limit is reached; `None`: it never will. Dropped when the container is destroyed.
+    fn watch(&self, _id: &ContainerId, _container: &Self::Container) -> Option<Watch> {
+        None
+    }
+
+    /// New limits, not differences. A refusal by the kernel is `Conflict`.
+    fn update(
+        &self,
+        _id: &ContainerId,
+        _container: &mut Self::Container,
+        _resources: &Resources,
+    ) -> Result<(), IsolatorError> {
+        Ok(())
+    }
+
+    /// What this isolator measures.
+    fn usage(
+        &self,
+        _id: &ContainerId,
+        _container: &Self::Container,
+    ) -> Result<Usage, IsolatorError> {
+        Ok(Usage::default())
+    }
+
+    /// Undoes `prepare` and `isolate`. `container` is absent when `prepare` did not finish.
+    fn cleanup(
+        &self,
+        _id: &ContainerId,
+        _container: Option<&Self::Container>,
+    ) -> Result<(), IsolatorError> {
+        Ok(())
+    }
+}
+
+/// Why an isolator refused or failed.
+#[derive(Debug, thiserror::Error)]
+pub enum IsolatorError {
+    /// The caller's configuration is contradictory or out of range.
+    #[error("{0}")]
+    Invalid(String),
+    /// The host lacks a feature; `feature` is its row in `docs/kernel-features.md`.
+    #[error("{feature} is missing: {detail}")]
+    Unsupported {
+        /// Row in the table.
+        feature: &'static str,
+        /// What was looked for, where.
+        detail: String,
+    },
+    /// The state of the container forbids it.
+    #[error("{0}")]
+    Conflict(String),
+    /// The kernel refused.
+    #[error(transparent)]
+    Kernel(#[from] linux::Error),
+}
+
+impl Classified for IsolatorError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Invalid(_) => ErrorKind::InvalidRequest,
+            Self::Unsupported { .. } => ErrorKind::Unsupported,
+            Self::Conflict(_) => ErrorKind::Conflict,
+            Self::Kernel(error) => error.kind(),
+        }
+    }
+
+    fn errno(&self) -> Option<String> {
+        match self {
+            Self::Kernel(error) => error.errno_name(),
+            Self::Invalid(_) | Self::Unsupported { .. } | Self::Conflict(_) => None,
+        }
+    }
+}

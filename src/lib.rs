@@ -1,0 +1,10 @@
+//! Longshore: an embeddable containerizer for Rust schedulers.
+
+pub mod error;
+pub mod isolators;
+pub mod launcher;
+pub mod limits;
+pub mod linux;
+pub mod model;
+pub mod paths;
+pub mod provisioner;

@@ -1,0 +1,105 @@
+//! Every bound and deadline, with its unit and its reason.
+
+use std::time::Duration;
+
+/// Bytes of one level of a container id: 255 is the longest file name, less room for suffixes.
+pub const CONTAINER_ID_LENGTH_MAX: usize = 242;
+
+/// Levels of nesting; the kernel nests PID namespaces to 32 (pid_namespaces(7)).
+pub const NESTING_DEPTH_MAX: usize = 32;
+
+/// Opaque bytes of the caller per container; they are in every snapshot and checkpoint.
+pub const CALLER_DATA_MAX: usize = 64 << 10;
+
+/// Labels of a container, keys and values together, in bytes; for the same reason.
+pub const LABELS_BYTES_MAX: usize = 64 << 10;
+
+/// The lowest memory limit: below it the kernel cannot even start a program.
+pub const MEMORY_LIMIT_MIN: u64 = 4 << 20;
+
+/// A manifest or index; registries refuse larger ones too (distribution-spec, 4 MiB).
+pub const MANIFEST_BYTES_MAX: u64 = 4 << 20;
+
+/// An image configuration; histories of a thousand steps fit.
+pub const IMAGE_CONFIG_BYTES_MAX: u64 = 8 << 20;
+
+/// Layers of an image; overlayfs stacks 500 (`OVL_MAX_STACK`).
+pub const LAYERS_MAX: usize = 500;
+
+/// Entries of one layer; a monorepo's `node_modules` has some hundred thousand.
+pub const LAYER_ENTRIES_MAX: u64 = 10_000_000;
+
+/// Unpacked bytes of one layer.
+pub const LAYER_BYTES_MAX: u64 = 128 << 30;
+
+/// Unpacked over compressed bytes, past the first [`LAYER_RATIO_FREE_BYTES`]; gzip reaches 1030.
+pub const LAYER_RATIO_MAX: u64 = 1100;
+
+/// Unpacked bytes before the ratio is looked at.
+pub const LAYER_RATIO_FREE_BYTES: u64 = 64 << 20;
+
+/// Blobs of one image in flight; more would not be faster and take memory.
+pub const BLOBS_IN_FLIGHT: usize = 3;
+
+/// A registry that sends nothing for this long is stalled.
+pub const FETCH_STALL: Duration = Duration::from_secs(60);
+
+/// Connecting to a registry.
+pub const CONNECT: Duration = Duration::from_secs(15);
+
+/// Attempts at one request or blob, the first included.
+pub const FETCH_ATTEMPTS: u32 = 5;
+
+/// Provisioning, the pull included.
+pub const PROVISION: Duration = Duration::from_secs(3600);
+
+/// The prepare chain of all isolators.
+pub const PREPARE: Duration = Duration::from_secs(60);
+
+/// Starting the init.
+pub const FORK: Duration = Duration::from_secs(30);
+
+/// Isolating, all isolators.
+pub const ISOLATE: Duration = Duration::from_secs(60);
+
+/// Fetching the URIs of one container.
+pub const FETCH: Duration = Duration::from_secs(3600);
+
+/// From the release of the init to the success of exec.
+pub const START: Duration = Duration::from_secs(60);
+
+/// Killing every process of a container; a process in uninterruptible sleep can delay it.
+pub const KILL: Duration = Duration::from_secs(60);
+
+/// Cleaning up one isolator.
+pub const CLEANUP: Duration = Duration::from_secs(60);
+
+/// Removing a root file system.
+pub const UNPROVISION: Duration = Duration::from_secs(600);
+
+/// A query or an update of a running container.
+pub const QUERY: Duration = Duration::from_secs(10);
+
+/// Reading the output of a payload to its end after its last process is gone.
+pub const DRAIN_OUTPUT: Duration = Duration::from_secs(10);
+
+/// Between the signal of a graceful stop and the destroy.
+pub const STOP_GRACE: Duration = Duration::from_secs(10);
+
+/// Shutting the whole containerizer down.
+pub const SHUTDOWN: Duration = Duration::from_secs(120);
+
+/// Records of ended containers are kept at least this long.
+pub const RECORD_AGE_MIN: Duration = Duration::from_secs(600);
+
+/// Records of ended containers that are always kept.
+pub const RECORDS_KEPT_MIN: usize = 1000;
+
+/// Events that one subscriber may be behind before it is told so and gets a snapshot.
+pub const SUBSCRIBER_EVENTS: usize = 1024;
+
+/// Events kept for those who resume from a sequence number.
+pub const EVENTS_KEPT: usize = 4096;
+
+/// Messages that wait for one actor.
+pub const MAILBOX: usize = 1024;

@@ -1,0 +1,9 @@
+//! BOTTOM: the kernel. System calls with types, and nothing that knows of containers.
+//!
+//! Takes descriptors, paths and flags. The only `unsafe` of the library is here and in
+//! `launcher/init/`.
+
+pub mod cgroups;
+mod error;
+
+pub use error::Error;

@@ -1,0 +1,41 @@
+//! What to run: Mesos' `CommandInfo`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// What to run in a container.
+///
+/// With `shell`, `value` is a shell command line. Without, `value` is the executable and `arguments`
+/// the **whole** argv, argv\[0] included; without a `value` either, the image says what runs and
+/// `arguments` must *not* contain argv\[0]. `docker/runtime` holds the truth table.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct CommandInfo {
+    /// Run `value` by `/bin/sh -c`.
+    pub shell: bool,
+    /// Command line or executable.
+    pub value: Option<String>,
+    /// See above.
+    pub arguments: Vec<String>,
+    /// Replaces the image's entrypoint; the empty list removes it. `None` keeps it.
+    pub entrypoint: Option<Vec<String>>,
+    /// The caller's environment; wins over everything else.
+    pub environment: BTreeMap<String, String>,
+    /// Name, uid, or `user:group`, over the image's `USER`.
+    pub user: Option<String>,
+    /// What the fetcher puts into the sandbox first.
+    pub uris: Vec<Uri>,
+}
+
+/// One thing to fetch into the sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uri {
+    /// `file:`, `http:`, or an absolute path.
+    pub value: String,
+    /// Make the file executable; wins over `extract`.
+    pub executable: bool,
+    /// Unpack a recognised archive into the sandbox.
+    pub extract: bool,
+    /// Name below the sandbox; the last component of the path otherwise.
+    pub output_file: Option<String>,
+}

@@ -1,0 +1,99 @@
+//! What a container was asked to be, after validation.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{CommandInfo, ContainerId, ImageReference, Provisioned, Resources, Rlimit};
+
+/// Where a stream of the payload goes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Output {
+    /// `/dev/null`.
+    Null,
+    /// The file `stdout` or `stderr` in the sandbox.
+    #[default]
+    Sandbox,
+    /// Appended to this file.
+    File(PathBuf),
+    /// What the embedding process has itself.
+    Inherit,
+}
+
+/// When to ask the registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum PullPolicy {
+    /// Even if the reference is known (Mesos' `cached = false`).
+    Always,
+    /// Only if the reference is not in the store.
+    #[default]
+    Missing,
+    /// Never: what is not in the store is `NotFound`.
+    Never,
+}
+
+/// A host path shown in the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Volume {
+    /// Absolute path on the host.
+    pub source: PathBuf,
+    /// Absolute: in the container. Relative: below the sandbox.
+    pub target: PathBuf,
+    /// Read-only, with all mounts below it.
+    pub read_only: bool,
+}
+
+/// What a container was asked to be. Plain data; validated when it was made.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ContainerConfig {
+    /// Its name.
+    pub container_id: ContainerId,
+    /// What to run.
+    pub command: CommandInfo,
+    /// What to run it in; without, the host's file system.
+    pub image: Option<ImageReference>,
+    /// When to ask the registry.
+    pub pull: PullPolicy,
+    /// Where to run it. Without: the image's, else `/`; the sandbox on the host's file system.
+    pub working_directory: Option<PathBuf>,
+    /// Limits.
+    pub resources: Resources,
+    /// Resource limits of processes, setrlimit(2).
+    pub rlimits: Vec<Rlimit>,
+    /// Capabilities granted beyond the default set, `CAP_…` upper case.
+    pub capabilities_add: Vec<String>,
+    /// Capabilities taken from the default set; `ALL` takes all.
+    pub capabilities_drop: Vec<String>,
+    /// Host paths to show.
+    pub volumes: Vec<Volume>,
+    /// stdin of the payload; `Sandbox` means `Null` here.
+    pub stdin: Output,
+    /// stdout of the payload.
+    pub stdout: Output,
+    /// stderr of the payload.
+    pub stderr: Output,
+    /// The signal of a graceful stop, over the image's `StopSignal`.
+    pub stop_signal: Option<i32>,
+    /// Stop the container when it has run this long.
+    pub timeout: Option<Duration>,
+    /// The caller's labels.
+    pub labels: BTreeMap<String, String>,
+    /// The caller's opaque bytes, at most [`crate::limits::CALLER_DATA_MAX`].
+    pub data: Vec<u8>,
+    /// The sandbox on the host; exists before any isolator is called.
+    pub sandbox: PathBuf,
+}
+
+/// What every isolator sees of a launch. All see the same; none sees another's contribution.
+#[derive(Debug, Clone)]
+pub struct LaunchContext {
+    /// What was asked for.
+    pub config: Arc<ContainerConfig>,
+    /// Image and root file system; `None` on the host's file system.
+    pub provisioned: Option<Arc<Provisioned>>,
+    /// `<runtime_dir>/containers/<id>`; exists.
+    pub runtime_directory: PathBuf,
+}

@@ -1,0 +1,206 @@
+//! What an isolator contributes to a launch. `launcher/plan.rs` merges the contributions.
+//!
+//! Paths of the container are written as the payload sees them (`/proc`, not `<rootfs>/proc`); the
+//! init resolves them inside the root file system, so that no link in an image leads to the host.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// One isolator's contribution. Everything is optional; merging is `launcher/plan.rs`'s.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LaunchInfo {
+    /// Replaces the config's command. Two isolators: refused.
+    pub command: Option<Command>,
+    /// Merged in isolator order; the caller's environment wins over all.
+    pub environment: BTreeMap<String, String>,
+    /// Two isolators: refused.
+    pub working_directory: Option<PathBuf>,
+    /// The image's `USER` or the caller's, still a text: the launcher resolves it in the image.
+    /// Two isolators: refused.
+    pub user: Option<User>,
+    /// Mounted in order, after the root file system is in place and before it is entered.
+    pub mounts: Vec<Mount>,
+    /// Nodes to make in the container's `/dev`.
+    pub devices: Vec<DeviceNode>,
+    /// Done in order, after the mounts.
+    pub file_operations: Vec<FileOperation>,
+    /// Hidden: a file by `/dev/null`, a directory by an empty read-only tmpfs. Missing: nothing.
+    pub masked_paths: Vec<PathBuf>,
+    /// Made read-only where they are. Missing: nothing.
+    pub readonly_paths: Vec<PathBuf>,
+    /// New namespaces.
+    pub namespaces: BTreeSet<Namespace>,
+    /// Two isolators: refused.
+    pub capabilities: Option<CapabilitySets>,
+    /// Two isolators setting one kind: refused.
+    pub rlimits: Vec<Rlimit>,
+    /// Any isolator: set.
+    pub no_new_privileges: bool,
+    /// Written to the payload's `oom_score_adj`. Lowering it is fatal only if the user asked.
+    pub oom_score_adj: Option<i32>,
+    /// cgroup directories that the first process joins before it does anything else: v1, one for each
+    /// hierarchy; v2, one, entered by CLONE_INTO_CGROUP. Absolute host paths.
+    pub cgroups: Vec<PathBuf>,
+    /// Supplementary groups of the payload.
+    pub supplementary_groups: BTreeSet<u32>,
+    /// `sethostname` in the new UTS namespace.
+    pub hostname: Option<String>,
+    /// Everything below the root file system is read-only.
+    pub readonly_rootfs: bool,
+}
+
+/// An executable and its whole argv, argv\[0] included.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// Found by PATH if it has no `/`.
+    pub executable: String,
+    /// argv; never empty.
+    pub argv: Vec<String>,
+}
+
+/// Who runs the payload, as written: `root`, `1000`, `1000:100`, `redis:redis`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User(pub String);
+
+/// Where a mount comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MountSource {
+    /// A new file system of this type (`proc`, `tmpfs`, `sysfs`, `devpts`, `mqueue`, `cgroup2`).
+    Filesystem {
+        /// Type as in /proc/filesystems.
+        kind: String,
+        /// Options as in fsconfig(2): `("mode", "0755")`; a flag has the empty value.
+        options: Vec<(String, String)>,
+    },
+    /// A path on the host, bound with all mounts below it.
+    HostPath(PathBuf),
+    /// A path of the container itself, bound onto the target.
+    ContainerPath(PathBuf),
+}
+
+/// Mount attributes, mount_setattr(2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct MountFlags {
+    /// `MOUNT_ATTR_RDONLY`, also on the mounts below (AT_RECURSIVE).
+    pub read_only: bool,
+    /// `MOUNT_ATTR_NOSUID`.
+    pub nosuid: bool,
+    /// `MOUNT_ATTR_NODEV`.
+    pub nodev: bool,
+    /// `MOUNT_ATTR_NOEXEC`.
+    pub noexec: bool,
+}
+
+/// One mount of the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// From where.
+    pub source: MountSource,
+    /// Absolute path in the container; made if missing (a file for a file).
+    pub target: PathBuf,
+    /// How.
+    pub flags: MountFlags,
+    /// Failure of this mount does not fail the launch.
+    pub optional: bool,
+}
+
+/// A device node below the container's `/dev`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceNode {
+    /// Absolute path in the container.
+    pub path: PathBuf,
+    /// Character (`true`) or block device.
+    pub character: bool,
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+    /// Permission bits.
+    pub mode: u32,
+}
+
+/// A change to the container's tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FileOperation {
+    /// Make a link. An existing name is left alone.
+    Symlink {
+        /// What the link says.
+        target: PathBuf,
+        /// Absolute path of the link in the container.
+        link: PathBuf,
+    },
+    /// Make a directory and its parents.
+    Mkdir {
+        /// Absolute path in the container.
+        path: PathBuf,
+        /// Permission bits.
+        mode: u32,
+    },
+}
+
+/// A namespace to unshare, namespaces(7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Namespace {
+    /// Mount.
+    Mnt,
+    /// Process ids.
+    Pid,
+    /// System V IPC and POSIX message queues.
+    Ipc,
+    /// Host name.
+    Uts,
+    /// Network.
+    Net,
+    /// cgroup root.
+    Cgroup,
+}
+
+/// A capability by its number, capabilities(7).
+pub type Capability = u8;
+
+/// The capability sets of the payload; each a bit mask, bit N = capability N.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CapabilitySets {
+    /// Upper bound for anything executed.
+    pub bounding: u64,
+    /// Effective, permitted and inheritable of the payload.
+    pub effective: u64,
+    /// Kept over exec by a user other than root.
+    pub ambient: u64,
+}
+
+/// A resource that setrlimit(2) limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+#[expect(missing_docs, reason = "the names are setrlimit(2)'s, without RLIMIT_")]
+pub enum RlimitKind {
+    As,
+    Core,
+    Cpu,
+    Data,
+    Fsize,
+    Locks,
+    Memlock,
+    Msgqueue,
+    Nice,
+    Nofile,
+    Nproc,
+    Rss,
+    Rtprio,
+    Rttime,
+    Sigpending,
+    Stack,
+}
+
+/// One resource limit; `None` is unlimited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rlimit {
+    /// Which.
+    pub kind: RlimitKind,
+    /// Soft limit, in the kernel's unit for this resource.
+    pub soft: Option<u64>,
+    /// Hard limit.
+    pub hard: Option<u64>,
+}

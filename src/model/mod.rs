@@ -1,0 +1,24 @@
+//! Plain data that the rooms share. No I/O, no clock, no threads.
+//!
+//! What is here is not what we write to disk: `checkpoint.rs` owns the frozen forms.
+
+mod command;
+mod config;
+mod container_id;
+mod digest;
+mod image;
+mod launch_info;
+mod resources;
+mod termination;
+
+pub use command::{CommandInfo, Uri};
+pub use config::{ContainerConfig, LaunchContext, Output, PullPolicy, Volume};
+pub use container_id::{ContainerId, InvalidContainerId};
+pub use digest::{Digest, InvalidDigest};
+pub use image::{ImageConfig, ImageReference, Provisioned, Rootfs};
+pub use launch_info::{
+    Capability, CapabilitySets, Command, DeviceNode, FileOperation, LaunchInfo, Mount, MountFlags,
+    MountSource, Namespace, Rlimit, RlimitKind, User,
+};
+pub use resources::{Bytes, Resources, Usage};
+pub use termination::{Failure, Limitation, LimitedResource, Termination, WaitStatus};

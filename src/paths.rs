@@ -1,0 +1,129 @@
+//! Every path on disk.
+//!
+//! ```text
+//! <work_dir>/                              persistent
+//!   containers/<id>/                       sandbox: stdout, stderr, fetched files
+//!   provisioner/containers/<id>/backends/<backend>/{rootfses,scratch}/<uuid>/
+//!   store/                                 images; laid out by provisioner/stores/cache.rs
+//! <runtime_dir>/                           lost at reboot, best a tmpfs
+//!   boot_id                                tells what is stale
+//!   containers/<id>/{checkpoint,status}    one container
+//!   records/<id>                           ended ones, until acknowledged or aged out
+//!   run/<id>                               lock of one `longshore run`, or of the agent
+//!   cgroups/<controller>/                  v1 hierarchies that the host had not mounted
+//! ```
+
+use std::path::{Path, PathBuf};
+
+use crate::model::ContainerId;
+
+/// Builds every path from the two roots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paths {
+    work_dir: PathBuf,
+    runtime_dir: PathBuf,
+}
+
+impl Paths {
+    /// Paths below these two, which should be absolute.
+    pub fn new(work_dir: impl Into<PathBuf>, runtime_dir: impl Into<PathBuf>) -> Self {
+        Self { work_dir: work_dir.into(), runtime_dir: runtime_dir.into() }
+    }
+
+    /// The persistent root.
+    pub fn work_dir(&self) -> &Path {
+        &self.work_dir
+    }
+
+    /// The root that a reboot empties.
+    pub fn runtime_dir(&self) -> &Path {
+        &self.runtime_dir
+    }
+
+    /// The image store, unless the operator put it elsewhere.
+    pub fn store(&self) -> PathBuf {
+        self.work_dir.join("store")
+    }
+
+    /// The container's working directory on the host.
+    pub fn sandbox(&self, id: &ContainerId) -> PathBuf {
+        self.work_dir.join(nested("containers", id))
+    }
+
+    /// Root of all provisioned root file systems.
+    pub fn provisioner(&self) -> PathBuf {
+        self.work_dir.join("provisioner")
+    }
+
+    /// What the provisioner keeps of one container.
+    pub fn provisioned(&self, id: &ContainerId) -> PathBuf {
+        self.provisioner().join(nested("containers", id))
+    }
+
+    /// What one backend keeps of one container.
+    pub fn backend(&self, id: &ContainerId, backend: &str) -> PathBuf {
+        self.provisioned(id).join("backends").join(backend)
+    }
+
+    /// All containers' runtime directories.
+    pub fn containers(&self) -> PathBuf {
+        self.runtime_dir.join("containers")
+    }
+
+    /// The container's runtime directory.
+    pub fn container(&self, id: &ContainerId) -> PathBuf {
+        self.runtime_dir.join(nested("containers", id))
+    }
+
+    /// The container's checkpoint.
+    pub fn checkpoint(&self, id: &ContainerId) -> PathBuf {
+        self.container(id).join("checkpoint")
+    }
+
+    /// The raw wait status that the init writes.
+    pub fn status(&self, id: &ContainerId) -> PathBuf {
+        self.container(id).join("status")
+    }
+
+    /// Records of ended containers.
+    pub fn records(&self) -> PathBuf {
+        self.runtime_dir.join("records")
+    }
+
+    /// Locks of the programs that own containers.
+    pub fn run_locks(&self) -> PathBuf {
+        self.runtime_dir.join("run")
+    }
+
+    /// Boot id at the last start.
+    pub fn boot_id(&self) -> PathBuf {
+        self.runtime_dir.join("boot_id")
+    }
+
+    /// v1 hierarchies that Longshore mounted itself.
+    pub fn cgroup_mounts(&self) -> PathBuf {
+        self.runtime_dir.join("cgroups")
+    }
+}
+
+/// `containers/<a>/containers/<b>` for `a.b`.
+fn nested(directory: &str, id: &ContainerId) -> PathBuf {
+    id.levels().iter().flat_map(|level| [directory, level.as_str()]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nested_container_lives_below_its_parent() {
+        let paths = Paths::new("/w", "/r");
+        let id: ContainerId = "a.b".parse().expect("valid");
+        assert_eq!(paths.sandbox(&id), Path::new("/w/containers/a/containers/b"));
+        assert_eq!(paths.status(&id), Path::new("/r/containers/a/containers/b/status"));
+        assert_eq!(
+            paths.backend(&id, "overlay"),
+            Path::new("/w/provisioner/containers/a/containers/b/backends/overlay")
+        );
+    }
+}

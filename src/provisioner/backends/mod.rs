@@ -1,0 +1,1 @@
+//! Backends: how layers become a root file system.

@@ -1,0 +1,9 @@
+//! ROOM: turns an image into a root file system.
+//!
+//! ```text
+//! stores:   reference → layers on disk, bottom first, and the image's configuration
+//! backends: layers → a root file system for one container
+//! ```
+
+pub mod backends;
+pub mod stores;
