@@ -9,6 +9,7 @@ mod digest;
 mod image;
 mod launch_info;
 mod resources;
+mod state;
 mod termination;
 
 pub use command::{CommandInfo, Uri};
@@ -21,4 +22,5 @@ pub use launch_info::{
     MountSource, Namespace, Rlimit, RlimitKind, User,
 };
 pub use resources::{Bytes, Resources, Usage};
+pub use state::State;
 pub use termination::{Failure, Limitation, LimitedResource, Termination, WaitStatus};
