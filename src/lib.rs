@@ -1,5 +1,6 @@
 //! Longshore: an embeddable containerizer for Rust schedulers.
 
+pub mod containerizer;
 pub mod error;
 pub mod isolators;
 pub mod launcher;

@@ -1,0 +1,3 @@
+//! One container: its state, decided in `state.rs`, performed by `actor.rs`.
+
+pub(crate) mod state;
