@@ -2,6 +2,7 @@
 
 pub mod containerizer;
 pub mod error;
+pub mod events;
 pub mod isolators;
 pub mod launcher;
 pub mod limits;

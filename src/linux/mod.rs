@@ -4,6 +4,7 @@
 //! `launcher/init/`.
 
 pub mod cgroups;
+pub(crate) mod clock;
 mod error;
 
 pub use error::Error;
