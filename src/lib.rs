@@ -1,5 +1,6 @@
 //! Longshore: an embeddable containerizer for Rust schedulers.
 
+mod checkpoint;
 pub mod containerizer;
 pub mod error;
 pub mod events;

@@ -23,4 +23,4 @@ pub use launch_info::{
 };
 pub use resources::{Bytes, Resources, Usage};
 pub use state::State;
-pub use termination::{Failure, Limitation, LimitedResource, Termination, WaitStatus};
+pub use termination::{End, Failure, Limitation, LimitedResource, Record, Termination, WaitStatus};

@@ -1,7 +1,10 @@
 //! How a container ended.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
+use super::{ContainerId, Usage};
 use crate::error::{ErrorKind, Stage};
 
 /// A raw wait(2) status.
@@ -89,6 +92,36 @@ pub struct Failure {
     pub errno: Option<String>,
     /// One lower-case line: object and cause.
     pub message: String,
+}
+
+/// How a container ended, altogether.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
+pub struct End {
+    /// Present if a payload ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub termination: Option<Termination>,
+    /// Why it never ran.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// Final figures, read after its last process was gone.
+    pub usage: Usage,
+}
+
+/// What is kept of an ended container until it is acknowledged, removed or aged out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Record {
+    /// Which container.
+    pub container_id: ContainerId,
+    /// When it ended, Unix time in nanoseconds.
+    pub ended_ns: i64,
+    /// Labels of the caller.
+    pub labels: BTreeMap<String, String>,
+    /// The caller's bytes.
+    pub data: Vec<u8>,
+    /// How it ended.
+    pub end: End,
 }
 
 #[cfg(test)]
