@@ -70,6 +70,7 @@ pub(crate) struct ConfigV1 {
     value: Option<String>,
     arguments: Vec<String>,
     entrypoint: Option<Vec<String>>,
+    arguments_replace_cmd: bool,
     environment: BTreeMap<String, String>,
     user: Option<String>,
     /// value, executable, extract, output file
@@ -139,6 +140,7 @@ impl From<&ContainerConfig> for ConfigV1 {
             value: command.value,
             arguments: command.arguments,
             entrypoint: command.entrypoint,
+            arguments_replace_cmd: command.arguments_replace_cmd,
             environment: command.environment,
             user: command.user,
             uris: command
@@ -209,6 +211,7 @@ impl ConfigV1 {
                 value: self.value,
                 arguments: self.arguments,
                 entrypoint: self.entrypoint,
+                arguments_replace_cmd: self.arguments_replace_cmd,
                 environment: self.environment,
                 user: self.user,
                 uris: self.uris.into_iter().map(thaw_uri).collect(),
@@ -332,6 +335,7 @@ fn example_config() -> ContainerConfig {
             value: Some("make test".into()),
             arguments: vec!["-j".into()],
             entrypoint: Some(vec!["/entry".into()]),
+            arguments_replace_cmd: true,
             environment: [("K".to_owned(), "V".to_owned())].into(),
             user: Some("1000:100".into()),
             uris: vec![Uri {

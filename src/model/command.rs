@@ -19,6 +19,11 @@ pub struct CommandInfo {
     pub arguments: Vec<String>,
     /// Replaces the image's entrypoint; the empty list removes it. `None` keeps it.
     pub entrypoint: Option<Vec<String>>,
+    /// As users of `docker run` expect: `arguments`, or an `entrypoint` given here, stand in place of
+    /// the image's whole `CMD`, and without an entrypoint `arguments` are the whole argv. Otherwise
+    /// the truth table holds, which keeps `CMD[0]` as the executable. Without meaning if `value` is
+    /// there.
+    pub arguments_replace_cmd: bool,
     /// The caller's environment; wins over everything else.
     pub environment: BTreeMap<String, String>,
     /// Name, uid, or `user:group`, over the image's `USER`.
