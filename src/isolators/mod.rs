@@ -47,7 +47,7 @@ pub struct InitPid {
     pub start_time: u64,
 }
 
-/// Waits for a limit to be reached. `Err` is reported and ends nothing.
+/// Waits for a limit that ends the container. `Err` is reported and ends nothing.
 pub type Watch = Pin<Box<dyn Future<Output = Result<Limitation, IsolatorError>> + Send>>;
 
 /// One isolator. See the module for the contract.
@@ -82,9 +82,21 @@ pub trait Isolator: Send + Sync + Sized + 'static {
         Ok(())
     }
 
-    /// Ends when a limit is reached; `None`: it never will. Dropped when the container is destroyed.
+    /// Ends when a limit is reached for which the container must end: the supervisor destroys it.
+    /// `None`: it never will. Dropped when the container is destroyed. What the kernel does by itself
+    /// (the OOM killer) is no such limit: the payload may survive it, [`Self::limitation`] tells.
     fn watch(&self, _id: &ContainerId, _container: &Self::Container) -> Option<Watch> {
         None
+    }
+
+    /// The limit that ended the container, or that killed one of its processes while it lived.
+    /// Asked once, with the final `usage`: when the last process is gone and before `cleanup`.
+    fn limitation(
+        &self,
+        _id: &ContainerId,
+        _container: &Self::Container,
+    ) -> Result<Option<Limitation>, IsolatorError> {
+        Ok(None)
     }
 
     /// New limits, not differences. A refusal by the kernel is `Conflict`.

@@ -1,18 +1,33 @@
-//! cgroup hierarchies: v1, v2 and hybrid hosts, found once at start.
+//! cgroup hierarchies: v1, v2 and hybrid hosts, found once at start and decided per controller.
+//!
+//! A container is known here by a relative path (`a`, nested `a/mesos/b`): this room knows no ids.
+//!
+//! ```text
+//! v1   <hierarchy>/<root>/<path>          limits and processes, once per hierarchy
+//! v2   <mount>/<root>/<path>              limits
+//!      <mount>/<root>/<path>/leaf         processes: a cgroup with controllers below it may have none
+//! ```
+//!
+//! The *kill group* holds every process of a container, so that all can be ended at once: it lives in
+//! the v2 tree where there is one, even without controllers (`cgroup.kill`), else in the v1 freezer's.
+//!
+//! Paths are relative to the mounts that this process sees: in a container or a cgroup namespace
+//! our cgroups lie below its own. A controller that the kernel has and that nobody mounted is
+//! reported as absent: no isolator of today needs one.
 
-use std::path::Path;
+mod control;
+mod detect;
+mod group;
+mod hierarchies;
+mod kill;
+mod oom;
+#[cfg(all(test, feature = "root-tests"))]
+mod root_tests;
+mod tree;
+mod v1;
+mod v2;
 
-use crate::linux::Error;
-
-/// The hierarchies of this host, and our root in each.
-#[derive(Debug)]
-pub struct Cgroups {}
-
-impl Cgroups {
-    /// Finds the hierarchies in /proc/self/mountinfo; `root` is the name of our cgroup in each
-    /// (`longshore`). v1 hierarchies that the kernel has and nobody mounted are mounted below
-    /// `private` when they are first needed.
-    pub fn detect(_root: &str, _private: &Path) -> Result<Self, Error> {
-        Ok(Self {})
-    }
-}
+pub use detect::{Controller, Version};
+pub use group::{CpuUsage, Group, MemoryEvents, MemoryUsage};
+pub use hierarchies::Cgroups;
+pub use oom::OomNotifier;

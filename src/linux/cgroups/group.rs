@@ -1,0 +1,130 @@
+//! One cgroup of one container: limits and figures, whatever the version.
+
+use std::path::{Path, PathBuf};
+
+use super::detect::Version;
+use super::{v1, v2};
+use crate::linux::Error;
+
+/// One cgroup of one container. All functions block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    version: Version,
+    directory: PathBuf,
+}
+
+/// What a container's processes have used of the CPUs, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CpuUsage {
+    /// User and system time.
+    pub total: Option<u64>,
+    /// In user mode.
+    pub user: Option<u64>,
+    /// In the kernel.
+    pub system: Option<u64>,
+    /// Held back by the quota.
+    pub throttled: Option<u64>,
+}
+
+/// Memory of a container, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MemoryUsage {
+    /// Now.
+    pub current: Option<u64>,
+    /// Ever; v2 has it since Linux 5.19.
+    pub peak: Option<u64>,
+}
+
+/// How often memory ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MemoryEvents {
+    /// The limit was in the way, and nothing could be reclaimed. Without it a kill is the host's.
+    pub at_limit: bool,
+    /// Processes that an OOM killer ended, the host's included. v1 has it since Linux 4.13.
+    pub oom_kills: u64,
+}
+
+impl Group {
+    pub(super) fn new(version: Version, directory: PathBuf) -> Self {
+        Self { version, directory }
+    }
+
+    /// Its interface.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Where its limits are.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The directory whose `cgroup.procs` the first process joins.
+    pub fn processes(&self) -> PathBuf {
+        match self.version {
+            Version::V1 => self.directory.clone(),
+            Version::V2 => self.directory.join("leaf"),
+        }
+    }
+
+    /// A share of the host's CPUs, and the same as an upper bound. Controller `Cpu`.
+    pub fn set_cpus(&self, cpus: f64) -> Result<(), Error> {
+        match self.version {
+            Version::V1 => v1::set_cpus(&self.directory, cpus),
+            Version::V2 => v2::set_cpus(&self.directory, cpus),
+        }
+    }
+
+    /// The hard memory limit, swap included where the kernel counts it. Controller `Memory`.
+    ///
+    /// Errors: EBUSY where more than `limit_bytes` is in use and cannot be reclaimed; then nothing
+    /// has changed and nothing was killed.
+    pub fn set_memory(&self, limit_bytes: u64) -> Result<(), Error> {
+        match self.version {
+            Version::V1 => v1::set_memory(&self.directory, limit_bytes),
+            Version::V2 => v2::set_memory(&self.directory, limit_bytes),
+        }
+    }
+
+    /// The most processes and threads. Controller `Pids`; the file is the same in both versions.
+    pub fn set_pids(&self, limit: u64) -> Result<(), Error> {
+        super::control::write(&self.directory.join("pids.max"), &limit.to_string())
+    }
+
+    /// Processes and threads now. Controller `Pids`.
+    pub fn pids(&self) -> Result<u64, Error> {
+        super::control::read_number(&self.directory.join("pids.current"))
+    }
+
+    /// CPU time used: of `Cpuacct` on v1, of `Cpu` on v2.
+    pub fn cpu_time(&self) -> Result<CpuUsage, Error> {
+        match self.version {
+            Version::V1 => v1::cpu_time(&self.directory),
+            Version::V2 => v2::cpu_time(&self.directory),
+        }
+    }
+
+    /// Nanoseconds for which the quota held the container back. Controller `Cpu`.
+    pub fn cpu_throttled(&self) -> Result<Option<u64>, Error> {
+        match self.version {
+            Version::V1 => v1::cpu_throttled(&self.directory),
+            Version::V2 => v2::cpu_time(&self.directory).map(|usage| usage.throttled),
+        }
+    }
+
+    /// Memory used. Controller `Memory`.
+    pub fn memory(&self) -> Result<MemoryUsage, Error> {
+        match self.version {
+            Version::V1 => v1::memory(&self.directory),
+            Version::V2 => v2::memory(&self.directory),
+        }
+    }
+
+    /// How often memory ran out. Controller `Memory`.
+    pub fn memory_events(&self) -> Result<MemoryEvents, Error> {
+        match self.version {
+            Version::V1 => v1::memory_events(&self.directory),
+            Version::V2 => v2::memory_events(&self.directory),
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The hierarchies of this host, and our root in each.
+
+use std::collections::BTreeSet;
+use std::path::{Component, Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::io::Errno;
+
+use super::detect::{Controller, Layout, Version};
+use super::group::Group;
+use super::{control, tree, v2};
+use crate::linux::Error;
+use crate::linux::error::Called;
+
+/// Attempts at making a cgroup while another process removes the root that we share with it.
+const ATTEMPTS: u32 = 20;
+
+/// The hierarchies of this host, and our root in each. All functions block.
+#[derive(Debug)]
+pub struct Cgroups {
+    layout: Layout,
+    root: PathBuf,
+    /// What this process made and did not remove, so that isolators which share a v2 cgroup join
+    /// it, while a leftover of an earlier life is replaced and never lends its counters.
+    made: Mutex<BTreeSet<PathBuf>>,
+}
+
+impl Cgroups {
+    /// Finds the hierarchies in /proc/self/mountinfo; `root` is the name of our cgroup in each
+    /// (`longshore`, or a path such as `batch/longshore`). Makes nothing.
+    ///
+    /// `private` is where a later version may mount v1 hierarchies that the host has not.
+    /// Errors: `root` is empty, absolute or has `..`: EINVAL; mountinfo cannot be read.
+    pub fn detect(root: &str, _private: &Path) -> Result<Self, Error> {
+        let mountinfo = "/proc/self/mountinfo";
+        let text = std::fs::read_to_string(mountinfo).called(|| format!("read({mountinfo:?})"))?;
+        let mut layout = Layout::from_mountinfo(&text);
+        if let Some(mount) = layout.v2.clone() {
+            layout = layout.with_unified(&control::read(&mount.join("cgroup.controllers"))?);
+        }
+        Self::with_layout(layout, root)
+    }
+
+    pub(super) fn with_layout(layout: Layout, root: &str) -> Result<Self, Error> {
+        let root = PathBuf::from(root);
+        let normal = |component| matches!(component, Component::Normal(_));
+        if root.as_os_str().is_empty() || !root.components().all(normal) {
+            return Err(Error::new(format!("cgroups root {}", tree::quoted(&root)), Errno::INVAL));
+        }
+        Ok(Self { layout, root, made: Mutex::default() })
+    }
+
+    /// The interface of `controller` on this host; `None` where it is not mounted.
+    pub fn version(&self, controller: Controller) -> Option<Version> {
+        self.layout.version(controller)
+    }
+
+    /// A container's cgroup for `controller`, whether it exists or not; `None` as above.
+    pub fn group(&self, controller: Controller, path: &Path) -> Option<Group> {
+        let version = self.version(controller)?;
+        let mount = match version {
+            Version::V1 => self.layout.v1.get(&controller)?,
+            Version::V2 => self.layout.v2.as_ref()?,
+        };
+        Some(Group::new(version, mount.join(&self.root).join(path)))
+    }
+
+    /// Makes a container's cgroup for `controllers`, with the root and the parents it lacks.
+    ///
+    /// On v2 one cgroup serves all controllers: the second call joins what the first one made. A
+    /// leftover that no process lives in is replaced.
+    /// Undo: [`Self::remove`]. Errors: EEXIST where processes live in a cgroup of this name; ENODEV
+    /// where a controller is not mounted.
+    pub fn create(&self, controllers: &[Controller], path: &Path) -> Result<Vec<Group>, Error> {
+        let mut groups: Vec<Group> = Vec::new();
+        for controller in controllers {
+            let Some(group) = self.group(*controller, path) else {
+                return Err(Error::new(
+                    format!("cgroup controller {}", controller.name()),
+                    Errno::NODEV,
+                ));
+            };
+            self.make_group(&group, path, *controller)?;
+            // cpu and cpuacct are often one hierarchy.
+            if !groups.contains(&group) {
+                groups.push(group);
+            }
+        }
+        Ok(groups)
+    }
+
+    /// Removes a container's cgroups, and the roots that Longshore made and nobody uses any more.
+    ///
+    /// Repeatable; a missing cgroup is done. The processes must be gone: EBUSY after some seconds.
+    pub fn remove(&self, controllers: &[Controller], path: &Path) -> Result<(), Error> {
+        let mut first = Ok(());
+        for group in controllers.iter().filter_map(|c| self.group(*c, path)) {
+            let removed = self.remove_group(group.directory());
+            first = first.and(removed);
+        }
+        first
+    }
+
+    /// Names of the top-level containers that have a cgroup in any hierarchy; for finding orphans.
+    pub fn containers(&self) -> Result<BTreeSet<String>, Error> {
+        let mut names = BTreeSet::new();
+        for mount in self.mounts() {
+            for child in tree::children(&mount.join(&self.root))? {
+                names.extend(child.file_name().and_then(|name| name.to_str()).map(str::to_owned));
+            }
+        }
+        Ok(names)
+    }
+
+    /// Every hierarchy in use, once.
+    pub(super) fn mounts(&self) -> BTreeSet<&Path> {
+        self.layout.v1.values().chain(&self.layout.v2).map(PathBuf::as_path).collect()
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn unified(&self) -> Option<&Path> {
+        self.layout.v2.as_deref()
+    }
+
+    pub(super) fn freezer(&self) -> Option<&Path> {
+        self.layout.v1.get(&Controller::Freezer).map(PathBuf::as_path)
+    }
+
+    fn make_group(&self, group: &Group, path: &Path, controller: Controller) -> Result<(), Error> {
+        let mount = self.mount_of(group);
+        self.make_below(mount, path, group, Leftover::Replace)?;
+        match group.version() {
+            Version::V1 => Ok(()),
+            Version::V2 => v2::enable(mount, group.directory(), controller),
+        }
+    }
+
+    /// Makes the cgroup directories of `group`. Another process that shares our root may remove it
+    /// while it is empty, between our two mkdir: then all is done again.
+    pub(super) fn make_below(
+        &self,
+        mount: &Path,
+        path: &Path,
+        group: &Group,
+        leftover: Leftover,
+    ) -> Result<(), Error> {
+        let mut attempt = 1;
+        loop {
+            match self.try_make(mount, path, group, leftover) {
+                Err(error) if error.errno == Errno::NOENT && attempt < ATTEMPTS => attempt += 1,
+                other => return other,
+            }
+        }
+    }
+
+    fn try_make(
+        &self,
+        mount: &Path,
+        path: &Path,
+        group: &Group,
+        leftover: Leftover,
+    ) -> Result<(), Error> {
+        tree::make_root(mount, &self.root)?;
+        let mut parent = mount.join(&self.root);
+        for level in path.parent().into_iter().flatten() {
+            parent.push(level);
+            tree::make(&parent)?;
+        }
+        let directory = group.directory();
+        let made = tree::make(directory)?;
+        if made == tree::Made::Before && !self.is_ours(directory) {
+            leftover.settle(directory)?;
+        }
+        self.made().insert(directory.to_path_buf());
+        match group.version() {
+            Version::V1 => Ok(()),
+            Version::V2 => tree::make(&group.processes()).map(|_| ()),
+        }
+    }
+
+    pub(super) fn remove_group(&self, directory: &Path) -> Result<(), Error> {
+        tree::remove(directory)?;
+        self.made().remove(directory);
+        // The separator of nested containers goes with the last of them.
+        if let Some(parent) = directory.parent().filter(|parent| parent.ends_with("mesos")) {
+            match tree::remove_now(parent) {
+                Err(error) if matches!(error.errno, Errno::BUSY | Errno::NOTEMPTY) => {}
+                other => other?,
+            }
+        }
+        match self.mounts().into_iter().find(|mount| directory.starts_with(mount)) {
+            Some(mount) => tree::remove_root(mount, &self.root),
+            None => Ok(()),
+        }
+    }
+
+    fn mount_of(&self, group: &Group) -> &Path {
+        self.mounts()
+            .into_iter()
+            .filter(|mount| group.directory().starts_with(mount))
+            .max_by_key(|mount| mount.as_os_str().len())
+            .expect("every group lies below a hierarchy of this layout")
+    }
+
+    fn is_ours(&self, directory: &Path) -> bool {
+        self.made().contains(directory)
+    }
+
+    /// The set is whole between any two of its operations, so a panic elsewhere spoils nothing.
+    fn made(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What to do with a cgroup that this process did not make, once it is known to be empty.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Leftover {
+    /// Make it anew, so that no counter of an earlier container is seen.
+    Replace,
+    /// Use it: it has no counters that anybody reads.
+    Join,
+}
+
+impl Leftover {
+    fn settle(self, directory: &Path) -> Result<(), Error> {
+        let in_use = || {
+            let call = format!("mkdir({}): processes live in it", tree::quoted(directory));
+            Error::new(call, Errno::EXIST)
+        };
+        match self {
+            Self::Join if tree::processes(directory)?.is_empty() => Ok(()),
+            Self::Join => Err(in_use()),
+            Self::Replace => match tree::remove_now(directory) {
+                Err(error) if matches!(error.errno, Errno::BUSY | Errno::NOTEMPTY) => Err(in_use()),
+                Ok(()) => tree::make(directory).map(|_| ()),
+                Err(error) => Err(error),
+            },
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Control files of the v1 controllers.
+//!
+//! Source: kernel `Documentation/admin-guide/cgroup-v1/memory.rst`, `cpuacct.rst` and
+//! `Documentation/scheduler/sched-bwc.rst`.
+
+use std::path::Path;
+
+use rustix::io::Errno;
+
+use super::control::{is_missing, keyed, read, read_number, read_number_if_any, write};
+use super::group::{CpuUsage, MemoryEvents, MemoryUsage};
+use crate::linux::Error;
+
+/// Of one CPU; the kernel's own default.
+const SHARES_PER_CPU: f64 = 1024.0;
+
+/// The kernel's bounds of `cpu.shares`.
+const SHARES: (f64, f64) = (2.0, 262_144.0);
+
+pub(super) fn set_cpus(directory: &Path, cpus: f64) -> Result<(), Error> {
+    let shares = (cpus * SHARES_PER_CPU).clamp(SHARES.0, SHARES.1).floor();
+    write(&directory.join("cpu.shares"), &format!("{shares}"))?;
+    let (quota_us, period_us) = super::v2::quota(cpus);
+    write(&directory.join("cpu.cfs_period_us"), &period_us.to_string())?;
+    write(&directory.join("cpu.cfs_quota_us"), &quota_us.to_string())
+}
+
+/// The kernel demands limit ≤ memory+swap limit at every moment: raising starts with the latter.
+pub(super) fn set_memory(directory: &Path, limit_bytes: u64) -> Result<(), Error> {
+    let limit = directory.join("memory.limit_in_bytes");
+    let with_swap = directory.join("memory.memsw.limit_in_bytes");
+    let value = limit_bytes.to_string();
+    let Some(before) = read_number_if_any(&with_swap)? else {
+        return write(&limit, &value);
+    };
+    if limit_bytes >= before {
+        write(&with_swap, &value)?;
+        return write(&limit, &value);
+    }
+    let old = read_number(&limit)?;
+    write(&limit, &value)?;
+    match write(&with_swap, &value) {
+        // All or nothing: swap in use forbids it.
+        Err(error) if error.errno == Errno::BUSY => {
+            write(&limit, &old.to_string())?;
+            Err(error)
+        }
+        other => other,
+    }
+}
+
+pub(super) fn cpu_time(directory: &Path) -> Result<CpuUsage, Error> {
+    Ok(CpuUsage {
+        total: Some(read_number(&directory.join("cpuacct.usage"))?),
+        user: read_number_if_any(&directory.join("cpuacct.usage_user"))?,
+        system: read_number_if_any(&directory.join("cpuacct.usage_sys"))?,
+        throttled: None,
+    })
+}
+
+pub(super) fn cpu_throttled(directory: &Path) -> Result<Option<u64>, Error> {
+    let stat = read(&directory.join("cpu.stat"))?;
+    Ok(keyed(&stat, "throttled_time"))
+}
+
+pub(super) fn memory(directory: &Path) -> Result<MemoryUsage, Error> {
+    Ok(MemoryUsage {
+        current: Some(read_number(&directory.join("memory.usage_in_bytes"))?),
+        peak: read_number_if_any(&directory.join("memory.max_usage_in_bytes"))?,
+    })
+}
+
+pub(super) fn memory_events(directory: &Path) -> Result<MemoryEvents, Error> {
+    let control = match read(&directory.join("memory.oom_control")) {
+        Err(error) if is_missing(&error) => String::new(),
+        other => other?,
+    };
+    Ok(MemoryEvents {
+        at_limit: was_at_limit(directory)?,
+        oom_kills: keyed(&control, "oom_kill").unwrap_or(0),
+    })
+}
+
+/// Linux 6.18 does not count `memory.failcnt` any more, so the peak tells. Charges come in batches
+/// for each CPU: a container may run out a little before its limit.
+fn was_at_limit(directory: &Path) -> Result<bool, Error> {
+    let peak = read_number(&directory.join("memory.max_usage_in_bytes"))?;
+    let limit = read_number(&directory.join("memory.limit_in_bytes"))?;
+    let failures = read_number(&directory.join("memory.failcnt"))?;
+    Ok(failures > 0 || peak >= limit - limit / 16)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn fake(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().expect("a scratch directory");
+        for (name, text) in files {
+            fs::write(directory.path().join(name), text).expect("written");
+        }
+        directory
+    }
+
+    fn text(directory: &tempfile::TempDir, name: &str) -> String {
+        fs::read_to_string(directory.path().join(name)).expect("readable")
+    }
+
+    #[test]
+    fn half_a_cpu_is_half_the_shares_and_half_the_period() {
+        let files = ["cpu.shares", "cpu.cfs_period_us", "cpu.cfs_quota_us"].map(|f| (f, ""));
+        let directory = fake(&files);
+        set_cpus(directory.path(), 0.5).expect("written");
+        assert_eq!(text(&directory, "cpu.shares"), "512");
+        assert_eq!(text(&directory, "cpu.cfs_period_us"), "100000");
+        assert_eq!(text(&directory, "cpu.cfs_quota_us"), "50000");
+    }
+
+    #[test]
+    fn without_swap_accounting_the_limit_stands_alone() {
+        let directory = fake(&[("memory.limit_in_bytes", "")]);
+        set_memory(directory.path(), 33_554_432).expect("written");
+        assert_eq!(text(&directory, "memory.limit_in_bytes"), "33554432");
+    }
+
+    #[test]
+    fn the_oom_count_is_read_where_the_kernel_has_it() {
+        let directory = fake(&[
+            ("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 2\n"),
+            ("memory.failcnt", "0\n"),
+            ("memory.max_usage_in_bytes", "33550336\n"),
+            ("memory.limit_in_bytes", "33554432\n"),
+        ]);
+        let events = memory_events(directory.path()).expect("read");
+        assert_eq!(events, MemoryEvents { at_limit: true, oom_kills: 2 });
+    }
+}
