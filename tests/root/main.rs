@@ -1,0 +1,11 @@
+//! Tests that need root and a real kernel: one program, one file per capability.
+//!
+//! `cargo test --features root-tests --test root`. They fail where the host lacks what they need.
+//! Each test has its `World` and ends with `assert_clean`; `docs/testing.md` says how to add one.
+
+#[path = "../support/mod.rs"]
+#[macro_use]
+#[expect(dead_code, reason = "helpers stand ready for the files that come")]
+mod support;
+
+mod leak_check;

@@ -1,0 +1,118 @@
+//! The repository as a whole.
+
+use crate::source::{files, read, report, root};
+
+/// What a visitor sees first.
+const TOP_LEVEL: &[&str] = &[
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "README.md",
+    "actors",
+    "docs",
+    "examples",
+    "src",
+    "tests",
+];
+
+#[test]
+fn the_top_level_is_short() {
+    let mut findings = Vec::new();
+    for entry in std::fs::read_dir(root()).expect("the checkout can be read") {
+        let name = entry.expect("its entries can be read").file_name();
+        let name = name.to_str().expect("names in the checkout are UTF-8");
+        if !name.starts_with('.') && name != "target" && !TOP_LEVEL.contains(&name) {
+            findings.push(name.to_owned());
+        }
+    }
+    report(&findings, "tool configuration goes to dotfiles, everything else into its folder");
+}
+
+#[test]
+fn every_dependency_says_why_it_is_there() {
+    let mut findings = Vec::new();
+    for manifest in ["Cargo.toml", "actors/Cargo.toml"] {
+        let text = read(manifest);
+        let mut in_dependencies = false;
+        let mut explained = false;
+        for (index, line) in text.lines().enumerate() {
+            match line.trim() {
+                "" => explained = false,
+                header if header.starts_with('[') => {
+                    in_dependencies = header.ends_with("dependencies]");
+                    explained = false;
+                }
+                comment if comment.starts_with('#') => explained = true,
+                _ if in_dependencies && !explained => {
+                    findings.push(format!("{manifest}:{}: {line}", index + 1));
+                }
+                // One comment may stand over a block of lines.
+                _ => {}
+            }
+        }
+    }
+    report(&findings, "write the reason above the dependency, or do without it");
+}
+
+/// Marks of a machine on which the project was written, put together so that none stands here.
+const MACHINES: &[&str] = &[
+    concat!("/wo", "rk/shared"),
+    concat!("/wo", "rk/main"),
+    concat!("../sha", "red"),
+    concat!("/tmp/", "wt/"),
+    concat!("/tmp/", "tools"),
+    concat!("/ho", "me/"),
+];
+
+#[test]
+fn the_project_stands_alone() {
+    let mut findings = Vec::new();
+    for path in texts() {
+        for (index, line) in read(&path).lines().enumerate() {
+            for mark in MACHINES.iter().filter(|mark| line.contains(**mark)) {
+                findings.push(format!("{path}:{}: {mark}", index + 1));
+            }
+        }
+    }
+    report(&findings, "say it here, or link to a document of this repository");
+}
+
+/// Every text file of the project, dotfiles included.
+fn texts() -> Vec<String> {
+    let known = [".rs", ".md", ".toml", ".sh", ".py", ".c", ".txt", ".json", ".golden"];
+    let mut found = files("");
+    found.retain(|path| {
+        // In a linked worktree `.git` is a file that names the machine.
+        if path == ".git" {
+            return false;
+        }
+        let name = path.rsplit('/').next().unwrap_or(path);
+        known.iter().any(|end| name.ends_with(end)) || !name.trim_start_matches('.').contains('.')
+    });
+    found
+}
+
+#[test]
+fn links_in_documents_lead_somewhere() {
+    let mut findings = Vec::new();
+    for path in texts().into_iter().filter(|path| path.ends_with(".md")) {
+        let directory = root().join(&path);
+        let directory = directory.parent().expect("a file has a directory");
+        for (index, line) in read(&path).lines().enumerate() {
+            for target in link_targets(line) {
+                let file = target.split('#').next().unwrap_or(target);
+                let outside = file.contains("://") || file.starts_with("mailto:");
+                let there = file.is_empty() || std::fs::metadata(directory.join(file)).is_ok();
+                if !outside && !there {
+                    findings.push(format!("{path}:{}: {target}", index + 1));
+                }
+            }
+        }
+    }
+    report(&findings, "correct the link, or write the document");
+}
+
+/// What `](…)` holds.
+fn link_targets(line: &str) -> impl Iterator<Item = &str> {
+    line.split("](").skip(1).filter_map(|rest| rest.split(')').next())
+}
