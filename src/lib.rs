@@ -4,6 +4,8 @@ mod checkpoint;
 pub mod containerizer;
 pub mod error;
 pub mod events;
+#[cfg(feature = "registry")]
+pub mod http;
 pub mod isolators;
 pub mod launcher;
 pub mod limits;

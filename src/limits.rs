@@ -103,3 +103,21 @@ pub const EVENTS_KEPT: usize = 4096;
 
 /// Messages that wait for one actor.
 pub const MAILBOX: usize = 1024;
+
+/// Redirects of one request; registries need two (storage, then a mirror of it).
+pub const REDIRECTS_MAX: usize = 10;
+
+/// Pause before the second attempt at a request; doubles with each one.
+pub const FETCH_BACKOFF: Duration = Duration::from_millis(500);
+
+/// The longest pause between two attempts, also where `Retry-After` asks for more.
+pub const FETCH_BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// The answer of a token server; tokens with many scopes reach some kilobytes.
+pub const TOKEN_BYTES_MAX: u64 = 256 << 10;
+
+/// How long a token lives whose server does not say it (distribution `spec/auth/token.md`).
+pub const TOKEN_AGE: Duration = Duration::from_secs(60);
+
+/// A token this close to its end is not sent any more.
+pub const TOKEN_MARGIN: Duration = Duration::from_secs(5);

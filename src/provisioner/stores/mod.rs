@@ -1,5 +1,7 @@
 //! Image stores: one folder for each way in which images are kept elsewhere; one cache for all.
 
+pub mod docker;
+
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
