@@ -13,3 +13,4 @@ pub mod linux;
 pub mod model;
 pub mod paths;
 pub mod provisioner;
+pub mod spec;

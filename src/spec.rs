@@ -1,0 +1,261 @@
+//! What a container is asked to be: a typed builder, validated once, when it is launched.
+//!
+//! A setter never fails and never looks at another setting; [`ContainerSpec::validate`] sees the
+//! whole. Whether the isolators in use can give what is asked is [`require_isolators`]' question,
+//! because only a started containerizer knows them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::model::{
+    Bytes, CommandInfo, ContainerConfig, ContainerId, ImageReference, Output, PullPolicy,
+    Resources, Rlimit, Uri, Volume,
+};
+
+mod validate;
+
+pub use validate::InvalidSpec;
+pub(crate) use validate::require_isolators;
+
+/// A container to be launched.
+///
+/// ```
+/// use longshore::model::Bytes;
+/// use longshore::spec::ContainerSpec;
+///
+/// let spec = ContainerSpec::image("job-42", "alpine:3.20")?
+///     .command(["make", "test"])
+///     .env("CI", "true")
+///     .memory(Bytes::mib(512))
+///     .label("task", "42");
+/// # assert!(spec.validate().is_ok());
+/// # Ok::<(), longshore::spec::InvalidSpec>(())
+/// ```
+#[derive(Debug, Clone, PartialEq)]
+#[must_use = "a spec does nothing until it is launched"]
+pub struct ContainerSpec {
+    config: ContainerConfig,
+}
+
+impl ContainerSpec {
+    /// A container in the root file system of an image.
+    ///
+    /// Errors: an id or a reference that cannot be read.
+    pub fn image(id: &str, reference: &str) -> Result<Self, InvalidSpec> {
+        let image = reference
+            .parse()
+            .map_err(|_| InvalidSpec::Image { reference: reference.to_owned() })?;
+        Ok(Self::new(id.parse()?, Some(image)))
+    }
+
+    /// A container on the host's file system.
+    ///
+    /// Errors: an id that cannot be read.
+    pub fn host(id: &str) -> Result<Self, InvalidSpec> {
+        Ok(Self::new(id.parse()?, None))
+    }
+
+    /// A container of this name; without an image on the host's file system.
+    pub fn new(container_id: ContainerId, image: Option<ImageReference>) -> Self {
+        Self {
+            config: ContainerConfig {
+                container_id,
+                command: CommandInfo::default(),
+                image,
+                pull: PullPolicy::default(),
+                working_directory: None,
+                resources: Resources::default(),
+                rlimits: Vec::new(),
+                capabilities_add: Vec::new(),
+                capabilities_drop: Vec::new(),
+                volumes: Vec::new(),
+                stdin: Output::Null,
+                stdout: Output::Sandbox,
+                stderr: Output::Sandbox,
+                stop_signal: None,
+                timeout: None,
+                labels: std::collections::BTreeMap::new(),
+                data: Vec::new(),
+                // Known when it is launched: only the containerizer knows its work directory.
+                sandbox: PathBuf::new(),
+            },
+        }
+    }
+
+    /// Its name.
+    pub fn id(&self) -> &ContainerId {
+        &self.config.container_id
+    }
+
+    /// Runs exactly this argv; the first word is the executable. The image's entrypoint and command
+    /// do not matter. An empty argv leaves what runs to the image.
+    pub fn command<S: Into<String>>(mut self, argv: impl IntoIterator<Item = S>) -> Self {
+        let argv: Vec<String> = argv.into_iter().map(Into::into).collect();
+        self.config.command.shell = false;
+        self.config.command.value = argv.first().cloned();
+        self.config.command.arguments = argv;
+        self
+    }
+
+    /// Runs a line by `/bin/sh -c`.
+    pub fn shell(mut self, line: impl Into<String>) -> Self {
+        self.config.command.shell = true;
+        self.config.command.value = Some(line.into());
+        self.config.command.arguments = Vec::new();
+        self
+    }
+
+    /// Gives the image's entrypoint these arguments instead of the image's own; without an
+    /// entrypoint they are the whole argv. As users of `docker run` expect.
+    pub fn arguments<S: Into<String>>(mut self, arguments: impl IntoIterator<Item = S>) -> Self {
+        self.config.command.shell = false;
+        self.config.command.value = None;
+        self.config.command.arguments = arguments.into_iter().map(Into::into).collect();
+        self.config.command.arguments_replace_cmd = true;
+        self
+    }
+
+    /// Replaces the image's entrypoint; an empty list removes it.
+    pub fn entrypoint<S: Into<String>>(mut self, argv: impl IntoIterator<Item = S>) -> Self {
+        self.config.command.entrypoint = Some(argv.into_iter().map(Into::into).collect());
+        self.config.command.arguments_replace_cmd = true;
+        self
+    }
+
+    /// Mesos' `CommandInfo`, with its own truth table. Replaces all that was said of the command,
+    /// the environment, the user and the URIs.
+    pub fn command_info(mut self, command: CommandInfo) -> Self {
+        self.config.command = command;
+        self
+    }
+
+    /// Sets a variable in the payload's environment; wins over the image's.
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.config.command.environment.insert(name.into(), value.into());
+        self
+    }
+
+    /// Runs the payload as this user: name, uid, or `user:group`; over the image's `USER`.
+    pub fn user(mut self, user: impl Into<String>) -> Self {
+        self.config.command.user = Some(user.into());
+        self
+    }
+
+    /// Fetches something into the sandbox first.
+    pub fn uri(mut self, uri: Uri) -> Self {
+        self.config.command.uris.push(uri);
+        self
+    }
+
+    /// Where the payload starts, in the container.
+    pub fn working_directory(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.config.working_directory = Some(directory.into());
+        self
+    }
+
+    /// When to ask the registry.
+    pub fn pull(mut self, policy: PullPolicy) -> Self {
+        self.config.pull = policy;
+        self
+    }
+
+    /// CPUs, as shares and as the quota: 1.5 is one and a half.
+    pub fn cpus(mut self, cpus: f64) -> Self {
+        self.config.resources.cpus = Some(cpus);
+        self
+    }
+
+    /// The hard memory limit, exactly.
+    pub fn memory(mut self, limit: Bytes) -> Self {
+        self.config.resources.memory = Some(limit);
+        self
+    }
+
+    /// Processes and threads of the payload.
+    pub fn pids(mut self, limit: u64) -> Self {
+        self.config.resources.pids = Some(limit);
+        self
+    }
+
+    /// A resource limit of setrlimit(2).
+    pub fn rlimit(mut self, rlimit: Rlimit) -> Self {
+        self.config.rlimits.push(rlimit);
+        self
+    }
+
+    /// Grants a capability beyond the default set: `CAP_NET_ADMIN`.
+    pub fn capability_add(mut self, name: impl Into<String>) -> Self {
+        self.config.capabilities_add.push(name.into());
+        self
+    }
+
+    /// Takes a capability from the default set; `ALL` takes all.
+    pub fn capability_drop(mut self, name: impl Into<String>) -> Self {
+        self.config.capabilities_drop.push(name.into());
+        self
+    }
+
+    /// Shows a path of the host in the container.
+    pub fn volume(mut self, volume: Volume) -> Self {
+        self.config.volumes.push(volume);
+        self
+    }
+
+    /// A label; returned by snapshots, events and status.
+    pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.config.labels.insert(name.into(), value.into());
+        self
+    }
+
+    /// Opaque bytes of the caller; returned by snapshots, events and status.
+    pub fn data(mut self, data: impl Into<Vec<u8>>) -> Self {
+        self.config.data = data.into();
+        self
+    }
+
+    /// stdin of the payload; null unless set.
+    pub fn stdin(mut self, stream: Output) -> Self {
+        self.config.stdin = stream;
+        self
+    }
+
+    /// stdout of the payload; a file in the sandbox unless set.
+    pub fn stdout(mut self, stream: Output) -> Self {
+        self.config.stdout = stream;
+        self
+    }
+
+    /// stderr of the payload; a file in the sandbox unless set.
+    pub fn stderr(mut self, stream: Output) -> Self {
+        self.config.stderr = stream;
+        self
+    }
+
+    /// The signal of a graceful stop, over the image's `StopSignal`.
+    pub fn stop_signal(mut self, signal: i32) -> Self {
+        self.config.stop_signal = Some(signal);
+        self
+    }
+
+    /// Stops the container when it has run this long.
+    pub fn timeout(mut self, after: Duration) -> Self {
+        self.config.timeout = Some(after);
+        self
+    }
+
+    /// Checks everything that can be known without a host. [`launch`](Self) does it again.
+    ///
+    /// Errors: the first setting that no launch could honour.
+    pub fn validate(&self) -> Result<(), InvalidSpec> {
+        validate::check(&self.config)
+    }
+
+    /// The validated configuration, with the sandbox that its containerizer gives it.
+    pub(crate) fn into_config(self, sandbox: PathBuf) -> Result<ContainerConfig, InvalidSpec> {
+        self.validate()?;
+        Ok(ContainerConfig { sandbox, ..self.config })
+    }
+}
+
+#[cfg(test)]
+mod tests;

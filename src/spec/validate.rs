@@ -1,0 +1,298 @@
+//! What makes a spec impossible, whatever the host.
+
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use crate::error::{Classified, ErrorKind, Stage};
+use crate::limits;
+use crate::model::{
+    Bytes, CommandInfo, ContainerConfig, InvalidContainerId, Output, Resources, Rlimit, RlimitKind,
+    Uri, Volume,
+};
+
+/// Why a spec cannot be launched anywhere.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidSpec {
+    /// The name.
+    #[error(transparent)]
+    Id(#[from] InvalidContainerId),
+    /// The image.
+    #[error("image reference {reference:?} names nothing")]
+    Image {
+        /// As given.
+        reference: String,
+    },
+    /// Neither an image nor a command says what to run.
+    #[error("nothing to run: give an image or a command")]
+    NothingToRun,
+    /// `shell` without a line.
+    #[error("a shell needs a command line")]
+    NoShellLine,
+    /// A text that no system call takes.
+    #[error("{what} {text:?} contains a NUL byte")]
+    Nul {
+        /// Which setting.
+        what: &'static str,
+        /// As given.
+        text: String,
+    },
+    /// A text that must say something.
+    #[error("{what} is empty")]
+    Empty {
+        /// Which setting.
+        what: &'static str,
+    },
+    /// An environment variable without a name, or with `=` in it.
+    #[error("environment variable {name:?} is not a name")]
+    EnvironmentName {
+        /// As given.
+        name: String,
+    },
+    /// A relative path where the starting point would be anybody's guess.
+    #[error("{what} {} is not absolute", path.display())]
+    NotAbsolute {
+        /// Which setting.
+        what: &'static str,
+        /// As given.
+        path: PathBuf,
+    },
+    /// A path that would leave where it belongs.
+    #[error("{what} {} has a '..'", path.display())]
+    Escapes {
+        /// Which setting.
+        what: &'static str,
+        /// As given.
+        path: PathBuf,
+    },
+    /// CPUs.
+    #[error("cpus must be more than 0, not {cpus}")]
+    Cpus {
+        /// As given.
+        cpus: f64,
+    },
+    /// Memory.
+    #[error("memory limit of {bytes} bytes is below the least of {}", limits::MEMORY_LIMIT_MIN)]
+    Memory {
+        /// As given.
+        bytes: u64,
+    },
+    /// A number that must be more than 0.
+    #[error("{what} must be more than 0")]
+    Zero {
+        /// Which setting.
+        what: &'static str,
+    },
+    /// Soft over hard.
+    #[error("rlimit {kind:?} has a soft limit above its hard limit")]
+    SoftAboveHard {
+        /// Which.
+        kind: RlimitKind,
+    },
+    /// Set twice.
+    #[error("rlimit {kind:?} is given twice")]
+    RlimitTwice {
+        /// Which.
+        kind: RlimitKind,
+    },
+    /// A signal.
+    #[error("signal {signal} does not exist; the signals are 1 to 64")]
+    Signal {
+        /// As given.
+        signal: i32,
+    },
+    /// Labels or data beyond their limit.
+    #[error("{what} have {bytes} bytes, at most {limit} are allowed")]
+    TooMuch {
+        /// Labels or data.
+        what: &'static str,
+        /// As given.
+        bytes: usize,
+        /// The limit.
+        limit: usize,
+    },
+    /// No isolator in use can give what is asked.
+    #[error("{what} needs the isolator {isolator}, which is not on")]
+    NeedsIsolator {
+        /// What is asked.
+        what: &'static str,
+        /// What would give it.
+        isolator: &'static str,
+    },
+}
+
+impl Classified for InvalidSpec {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::InvalidRequest
+    }
+
+    fn stage(&self) -> Option<Stage> {
+        Some(Stage::Configure)
+    }
+}
+
+/// Refuses what no isolator in use would honour: a limit that is silently not set is worse than an
+/// error.
+pub(crate) fn require_isolators(
+    config: &ContainerConfig,
+    isolation: &[String],
+) -> Result<(), InvalidSpec> {
+    let capabilities = !(config.capabilities_add.is_empty() && config.capabilities_drop.is_empty());
+    let asked = [
+        (config.image.is_some(), "an image", "filesystem/linux"),
+        (config.resources.cpus.is_some(), "a limit of cpus", "cgroups/cpu"),
+        (config.resources.memory.is_some(), "a limit of memory", "cgroups/mem"),
+        (config.resources.pids.is_some(), "a limit of pids", "cgroups/pids"),
+        (!config.rlimits.is_empty(), "an rlimit", "posix/rlimits"),
+        (capabilities, "a change of capabilities", "linux/capabilities"),
+        (!config.volumes.is_empty(), "a volume", "filesystem/linux"),
+    ];
+    let on = |isolator: &str| isolation.iter().any(|name| name == isolator);
+    match asked.into_iter().find(|(asked, _, isolator)| *asked && !on(isolator)) {
+        Some((_, what, isolator)) => Err(InvalidSpec::NeedsIsolator { what, isolator }),
+        None => Ok(()),
+    }
+}
+
+/// Everything that can be known without a host.
+pub(super) fn check(config: &ContainerConfig) -> Result<(), InvalidSpec> {
+    check_command(&config.command, config.image.is_some())?;
+    check_resources(&config.resources)?;
+    check_rlimits(&config.rlimits)?;
+    config.volumes.iter().try_for_each(check_volume)?;
+    check_caller_data(config)?;
+    if let Some(directory) = &config.working_directory {
+        check_absolute("working directory", directory)?;
+    }
+    for stream in [&config.stdin, &config.stdout, &config.stderr] {
+        if let Output::File(path) = stream {
+            check_absolute("file of a stream", path)?;
+        }
+    }
+    if let Some(signal) = config.stop_signal.filter(|signal| !(1..=64).contains(signal)) {
+        return Err(InvalidSpec::Signal { signal });
+    }
+    match config.timeout {
+        Some(Duration::ZERO) => Err(InvalidSpec::Zero { what: "timeout" }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn check_command(command: &CommandInfo, has_image: bool) -> Result<(), InvalidSpec> {
+    if command.shell && command.value.is_none() {
+        return Err(InvalidSpec::NoShellLine);
+    }
+    if command.value.is_none() && !has_image {
+        return Err(InvalidSpec::NothingToRun);
+    }
+    match &command.value {
+        Some(value) if value.is_empty() => return Err(InvalidSpec::Empty { what: "command" }),
+        Some(value) => check_nul("command", value)?,
+        None => {}
+    }
+    let words = command.arguments.iter().chain(command.entrypoint.iter().flatten());
+    words.map(String::as_str).try_for_each(|word| check_nul("argument", word))?;
+    for (name, value) in &command.environment {
+        check_nul("environment variable", name)?;
+        check_nul("environment variable", value)?;
+        if name.is_empty() || name.contains('=') {
+            return Err(InvalidSpec::EnvironmentName { name: name.clone() });
+        }
+    }
+    match &command.user {
+        Some(user) if user.is_empty() => return Err(InvalidSpec::Empty { what: "user" }),
+        Some(user) => check_nul("user", user)?,
+        None => {}
+    }
+    command.uris.iter().try_for_each(check_uri)
+}
+
+fn check_uri(uri: &Uri) -> Result<(), InvalidSpec> {
+    if uri.value.is_empty() {
+        return Err(InvalidSpec::Empty { what: "uri" });
+    }
+    check_nul("uri", &uri.value)?;
+    match &uri.output_file {
+        Some(name) if name.is_empty() => Err(InvalidSpec::Empty { what: "output file of a uri" }),
+        Some(name) => check_inside("output file of a uri", Path::new(name)),
+        None => Ok(()),
+    }
+}
+
+fn check_resources(resources: &Resources) -> Result<(), InvalidSpec> {
+    if let Some(cpus) = resources.cpus.filter(|cpus| !(cpus.is_finite() && *cpus > 0.0)) {
+        return Err(InvalidSpec::Cpus { cpus });
+    }
+    if let Some(Bytes(bytes)) = resources.memory.filter(|m| m.0 < limits::MEMORY_LIMIT_MIN) {
+        return Err(InvalidSpec::Memory { bytes });
+    }
+    match resources.pids {
+        Some(0) => Err(InvalidSpec::Zero { what: "pids" }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn check_rlimits(rlimits: &[Rlimit]) -> Result<(), InvalidSpec> {
+    for (index, rlimit) in rlimits.iter().enumerate() {
+        let kind = rlimit.kind;
+        if rlimits[..index].iter().any(|earlier| earlier.kind == kind) {
+            return Err(InvalidSpec::RlimitTwice { kind });
+        }
+        // `None` is unlimited, above every number.
+        let number = |limit: Option<u64>| limit.unwrap_or(u64::MAX);
+        if number(rlimit.soft) > number(rlimit.hard) {
+            return Err(InvalidSpec::SoftAboveHard { kind });
+        }
+    }
+    Ok(())
+}
+
+fn check_volume(volume: &Volume) -> Result<(), InvalidSpec> {
+    check_absolute("source of a volume", &volume.source)?;
+    if volume.target.as_os_str().is_empty() {
+        return Err(InvalidSpec::Empty { what: "target of a volume" });
+    }
+    check_path("target of a volume", &volume.target)
+}
+
+fn check_caller_data(config: &ContainerConfig) -> Result<(), InvalidSpec> {
+    let labels = config.labels.iter().map(|(name, value)| name.len() + value.len()).sum();
+    for (what, bytes, limit) in [
+        ("labels", labels, limits::LABELS_BYTES_MAX),
+        ("data", config.data.len(), limits::CALLER_DATA_MAX),
+    ] {
+        if bytes > limit {
+            return Err(InvalidSpec::TooMuch { what, bytes, limit });
+        }
+    }
+    Ok(())
+}
+
+fn check_absolute(what: &'static str, path: &Path) -> Result<(), InvalidSpec> {
+    match path.is_absolute() {
+        true => check_path(what, path),
+        false => Err(InvalidSpec::NotAbsolute { what, path: path.to_owned() }),
+    }
+}
+
+fn check_inside(what: &'static str, path: &Path) -> Result<(), InvalidSpec> {
+    match path.is_absolute() {
+        true => Err(InvalidSpec::Escapes { what, path: path.to_owned() }),
+        false => check_path(what, path),
+    }
+}
+
+fn check_path(what: &'static str, path: &Path) -> Result<(), InvalidSpec> {
+    check_nul(what, &path.to_string_lossy())?;
+    match path.components().any(|c| c == Component::ParentDir) {
+        true => Err(InvalidSpec::Escapes { what, path: path.to_owned() }),
+        false => Ok(()),
+    }
+}
+
+fn check_nul(what: &'static str, text: &str) -> Result<(), InvalidSpec> {
+    match text.contains('\0') {
+        true => Err(InvalidSpec::Nul { what, text: text.to_owned() }),
+        false => Ok(()),
+    }
+}
