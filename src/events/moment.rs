@@ -18,6 +18,11 @@ impl WallTime {
     pub fn now() -> Self {
         Self(jiff::Timestamp::now())
     }
+
+    /// Nanoseconds since 1970, for checkpoints; within an i64 until the year 2262.
+    pub(crate) fn unix_ns(self) -> i64 {
+        i64::try_from(self.0.as_nanosecond()).unwrap_or(i64::MAX)
+    }
 }
 
 impl fmt::Display for WallTime {

@@ -9,6 +9,7 @@ mod digest;
 mod image;
 mod launch_info;
 mod resources;
+mod signal;
 mod state;
 mod termination;
 
@@ -21,6 +22,7 @@ pub use launch_info::{
     Capability, CapabilitySets, Command, DeviceNode, FileOperation, LaunchInfo, Mount, MountFlags,
     MountSource, Namespace, Rlimit, RlimitKind, User,
 };
+pub use signal::{parse_signal, signal_name};
 pub use resources::{Bytes, Resources, Usage};
 pub use state::State;
 pub use termination::{End, Failure, Limitation, LimitedResource, Record, Termination, WaitStatus};
