@@ -53,11 +53,12 @@ const TRADES: &[(&str, &[&str])] = &[
     ("indicatif", &["src/main.rs", "src/cli/"]),
     ("anstream", &["src/main.rs", "src/cli/"]),
     ("tracing_subscriber", &["src/main.rs", "src/cli/"]),
-    ("reqwest", &["src/provisioner/stores/", "src/fetcher/"]),
-    ("rustls", &["src/provisioner/stores/", "src/fetcher/"]),
-    ("tar", &["src/provisioner/"]),
-    ("flate2", &["src/provisioner/"]),
-    ("zstd", &["src/provisioner/"]),
+    ("reqwest", &["src/http", "src/provisioner/stores/", "src/fetcher/"]),
+    ("rustls", &["src/http"]),
+    ("rustls_native_certs", &["src/http"]),
+    ("tar", &["src/provisioner/", "src/fetcher/"]),
+    ("flate2", &["src/provisioner/", "src/fetcher/"]),
+    ("zstd", &["src/provisioner/", "src/fetcher/"]),
     ("base64", &["src/provisioner/stores/"]),
 ];
 
