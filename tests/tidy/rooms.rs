@@ -59,7 +59,7 @@ const TRADES: &[(&str, &[&str])] = &[
     ("tar", &["src/provisioner/", "src/fetcher/"]),
     ("flate2", &["src/provisioner/", "src/fetcher/"]),
     ("zstd", &["src/provisioner/", "src/fetcher/"]),
-    ("base64", &["src/provisioner/stores/"]),
+    ("base64", &["src/events/", "src/provisioner/stores/"]),
 ];
 
 /// Crates of the kind, `None` for all but those of other trades.
