@@ -1,6 +1,7 @@
 //! Longshore: an embeddable containerizer for Rust schedulers.
 
 mod checkpoint;
+pub mod config;
 pub mod containerizer;
 pub mod error;
 pub mod events;

@@ -22,7 +22,7 @@ pub use launch_info::{
     Capability, CapabilitySets, Command, DeviceNode, FileOperation, LaunchInfo, Mount, MountFlags,
     MountSource, Namespace, Rlimit, RlimitKind, User,
 };
-pub use signal::{parse_signal, signal_name};
 pub use resources::{Bytes, Resources, Usage};
+pub use signal::{parse_signal, signal_name};
 pub use state::State;
 pub use termination::{End, Failure, Limitation, LimitedResource, Record, Termination, WaitStatus};

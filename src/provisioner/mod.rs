@@ -7,3 +7,5 @@
 
 pub mod backends;
 pub mod stores;
+
+pub use stores::docker::{DefaultRegistry, InvalidReference};
