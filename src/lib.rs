@@ -7,6 +7,7 @@ pub mod error;
 pub mod events;
 #[cfg(feature = "registry")]
 pub mod http;
+mod io;
 pub mod isolators;
 pub mod launcher;
 pub mod limits;

@@ -6,5 +6,6 @@
 pub mod cgroups;
 pub(crate) mod clock;
 mod error;
+pub mod stream;
 
 pub use error::Error;

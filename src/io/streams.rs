@@ -1,0 +1,89 @@
+//! Opens the three streams that a container's configuration asks for.
+
+use std::os::fd::OwnedFd;
+
+use rustix::io::Errno;
+
+use crate::error::{Classified, ErrorKind};
+use crate::launcher::Stdio;
+use crate::linux;
+use crate::linux::stream::{self, Owner, Standard};
+use crate::model::{ContainerConfig, Output};
+
+/// A stream that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("open {name} of the container: {error}")]
+pub(crate) struct IoError {
+    /// `stdin`, `stdout` or `stderr`.
+    name: &'static str,
+    /// The caller named the file.
+    named: bool,
+    #[source]
+    error: linux::Error,
+}
+
+impl Classified for IoError {
+    fn kind(&self) -> ErrorKind {
+        match self.error.errno {
+            Errno::LOOP | Errno::PERM | Errno::NXIO if !self.named => ErrorKind::Conflict,
+            Errno::NOENT
+            | Errno::NOTDIR
+            | Errno::ISDIR
+            | Errno::ACCESS
+            | Errno::PERM
+            | Errno::LOOP
+            | Errno::NXIO
+            | Errno::NAMETOOLONG
+                if self.named =>
+            {
+                ErrorKind::InvalidRequest
+            }
+            _ => self.error.kind(),
+        }
+    }
+
+    fn errno(&self) -> Option<String> {
+        self.error.errno_name()
+    }
+}
+
+/// The streams of a payload, as its configuration asks; files in the sandbox belong to `owner`.
+///
+/// Shape: the sandbox exists. Undo: dropping them; files stay, they are the container's output.
+/// Repeatable: files are appended to. Blocks: open(2).
+/// Errors: `InvalidRequest` (the caller's file), `Conflict` (the sandbox has something else under
+/// the name of a stream), `Host`.
+pub(crate) fn open_streams(config: &ContainerConfig, owner: Owner) -> Result<Stdio, IoError> {
+    let output = |name, output: &Output, standard| {
+        let opened = match output {
+            Output::Null => stream::null(),
+            Output::Sandbox => stream::append_owned(&config.sandbox, name, owner),
+            Output::File(path) => stream::append(path),
+            Output::Inherit => stream::inherit(standard),
+        };
+        opened.map_err(|error| failed(name, output, error))
+    };
+    Ok(Stdio {
+        stdin: stdin(&config.stdin)?,
+        stdout: output("stdout", &config.stdout, Standard::Output)?,
+        stderr: output("stderr", &config.stderr, Standard::Error)?,
+    })
+}
+
+fn stdin(input: &Output) -> Result<OwnedFd, IoError> {
+    let opened = match input {
+        // A sandbox has no stdin; reading nothing is what everybody expects.
+        Output::Null | Output::Sandbox => stream::null(),
+        Output::File(path) => stream::read(path),
+        Output::Inherit => stream::inherit(Standard::Input),
+    };
+    opened.map_err(|error| failed("stdin", input, error))
+}
+
+fn failed(name: &'static str, output: &Output, error: linux::Error) -> IoError {
+    IoError { name, named: matches!(output, Output::File(_)), error }
+}
+
+#[cfg(test)]
+#[path = "streams_tests.rs"]
+mod tests;
