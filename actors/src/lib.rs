@@ -1,1 +1,50 @@
-//! Actor runtime.
+//! An actor runtime in the manner of libprocess, hosted on actix and tokio.
+//!
+//! An actor is a [`Process`]; it answers each kind of [`Message`] by a [`Handler`]. A [`Runtime`] spawns it and
+//! gives its [`Pid`]; a [`Handle`] is the same address for one kind of message. [`Pid::dispatch`] asks, with a
+//! deadline, and gives an [`Eventual`]; [`Pid::notify`] tells. No type of actix is public.
+//!
+//! # Layout
+//!
+//! In reading order: `process` (the traits), `outcome` and `eventual` (how things end), `pid` (addresses),
+//! `cx` (what a turn can do), `runtime`, `spawn`, `shutdown`, `clock`, `lanes` (blocking work), `filter` (tests).
+//! Beneath: `control` (what is known about an actor without asking it), `body` (its life), `seat` (arbiters),
+//! `work` (quiescence), `host` (the only module that names actix).
+
+mod body;
+mod clock;
+mod control;
+mod cx;
+mod eventual;
+mod filter;
+mod host;
+mod lanes;
+mod outcome;
+mod pid;
+mod process;
+mod runtime;
+mod seat;
+mod shutdown;
+mod spawn;
+mod work;
+
+pub use clock::Clock;
+pub use control::{ActorStatus, Turn};
+pub use cx::{Cx, TimerKey};
+pub use eventual::{Discarder, Eventual, Promise, Token, promise};
+#[cfg(feature = "testing")]
+pub use filter::{Fate, Filter, Match, Rule, Seen};
+pub use lanes::LaneStatus;
+pub use outcome::{Address, Cause, Exit, Fault, FaultKind, Lost, Outcome, Refusal, Refused};
+pub use pid::{AnyPid, Handle, Pid};
+pub use process::{Handler, Message, Process, Reply};
+pub use runtime::{BuildError, Builder, Pending, ReplaceError, Runtime, SpawnError};
+pub use shutdown::{Offender, ShutdownPlan, ShutdownReport};
+pub use spawn::{CAPACITY_DEFAULT, Placement, Spawn};
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks, also after a panic elsewhere: nothing here leaves its data half changed across foreign code.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

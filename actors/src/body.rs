@@ -1,0 +1,258 @@
+//! The life of one actor on its arbiter: turns, panic isolation, the order of the end. Knows no engine.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::cx::Cx;
+use crate::eventual::Promise;
+use crate::filter::Handling;
+use crate::host::Call;
+use crate::outcome::{Exit, Fault, panic_text};
+use crate::pid::{Core, What};
+use crate::process::{Handler, Message, Process, Reply};
+use crate::work::Unit;
+
+/// After so many turns the arbiter's other tasks get theirs.
+const TURNS_PER_SLICE: u32 = 128;
+
+/// What the engine does after a turn.
+pub(crate) enum Flow {
+    Go,
+    Yield,
+    End,
+}
+
+type Factory<P> = Box<dyn FnOnce() -> P + Send>;
+
+/// An actor's state and context.
+pub(crate) struct Body<P: Process> {
+    factory: Option<Factory<P>>,
+    process: Option<P>,
+    cx: Cx<P>,
+    turns: u32,
+    ended: bool,
+    /// Held until it has started.
+    starting: Unit,
+}
+
+impl<P: Process> Body<P> {
+    pub(crate) fn new(factory: Factory<P>, cx: Cx<P>, starting: Unit) -> Self {
+        Self { factory: Some(factory), process: None, cx, turns: 0, ended: false, starting }
+    }
+
+    /// Makes the state and initialises it.
+    pub(crate) fn start(&mut self) -> Flow {
+        let factory = self.factory.take().expect("an actor starts once");
+        let _starting = std::mem::take(&mut self.starting);
+        if self.core().control.is_terminating() {
+            return self.end();
+        }
+        self.core().control.begin("initialize");
+        let made = catch_unwind(AssertUnwindSafe(|| {
+            let mut process = factory();
+            let initialized = process.initialize(&mut self.cx);
+            (process, initialized)
+        }));
+        self.core().control.finish();
+        match made {
+            Ok((process, Ok(()))) => self.process = Some(process),
+            // Never initialised, so never finalised.
+            Ok((process, Err(fault))) => {
+                self.core().control.terminate(Exit::Failed(fault));
+                drop_caught(process);
+            }
+            Err(payload) => self.panicked(&*payload),
+        }
+        self.flow()
+    }
+
+    /// Handles one message that left the mailbox.
+    pub(crate) fn receive<M: Message>(&mut self, call: Call<M>) -> Flow
+    where
+        P: Handler<M>,
+    {
+        self.core().control.leave();
+        // What is urgent overtakes what waited.
+        self.run_urgent();
+        if !self.must_end(false) {
+            self.handle(call);
+        } else {
+            drop(call);
+        }
+        self.flow()
+    }
+
+    fn handle<M: Message>(&mut self, call: Call<M>)
+    where
+        P: Handler<M>,
+    {
+        let Call { message, label, promise, handling, unit } = call;
+        let reply = self.turn(label, |process, cx| {
+            assert!(!matches!(handling, Handling::Panic), "a panic put in by the filter");
+            process.handle(message, cx)
+        });
+        // Without a reply it panicked: the promise goes with the call and names that exit.
+        if let (Some(reply), Some(promise)) = (reply, promise) {
+            self.core().control.count_handled();
+            match handling {
+                Handling::LoseReply => promise.lose(),
+                Handling::Normal | Handling::Panic => self.answer(reply, promise),
+            }
+        }
+        drop(unit);
+    }
+
+    fn answer<R: Send + 'static>(&self, reply: Reply<R>, promise: Promise<R>) {
+        match reply {
+            Reply::Now(value) => {
+                promise.set(value);
+            }
+            Reply::Later(eventual) => {
+                let core = Arc::clone(self.core());
+                // Let go because this actor ended: then its exit is the reason.
+                eventual.forward_to(promise, move || {
+                    let control = &core.control;
+                    control.is_terminating().then(|| control.exit_so_far())
+                });
+            }
+        }
+    }
+
+    /// Acts upon a kick: urgent entries, then the gate.
+    pub(crate) fn kicked(&mut self) -> Flow {
+        self.run_urgent();
+        self.flow()
+    }
+
+    fn run_urgent(&mut self) {
+        if !self.core().take_kick() {
+            return;
+        }
+        let slice_end = self.turns + TURNS_PER_SLICE;
+        while !self.must_end(false) {
+            if self.turns >= slice_end {
+                // Timers that set timers must not keep the arbiter: go on at the next kick.
+                self.core().kick();
+                return;
+            }
+            let local = self.cx.pop_turn();
+            let urgent = self.core().pop_urgent();
+            if local.is_none() && urgent.is_none() {
+                return;
+            }
+            if let Some(turn) = local {
+                self.turn(turn.label, turn.run);
+            }
+            match urgent.as_ref().map(|urgent| &urgent.what) {
+                None => {}
+                Some(What::Timer(key)) => {
+                    if let Some((label, fire)) = self.cx.take_timer(*key) {
+                        self.turn(label, fire);
+                    }
+                }
+                Some(What::Exited(who, exit)) => {
+                    self.turn("exited", |process, cx| process.exited(cx, who, exit));
+                }
+            }
+        }
+    }
+
+    /// Runs one turn of the actor's code under panic isolation; nothing if it panicked or has ended.
+    fn turn<R>(
+        &mut self,
+        label: &'static str,
+        run: impl FnOnce(&mut P, &mut Cx<P>) -> R,
+    ) -> Option<R> {
+        if self.must_end(false) {
+            return None;
+        }
+        let process = self.process.as_mut()?;
+        self.turns += 1;
+        self.cx.core.control.begin(label);
+        let result = catch_unwind(AssertUnwindSafe(|| run(process, &mut self.cx)));
+        self.cx.core.control.finish();
+        match result {
+            Ok(value) => Some(value),
+            Err(payload) => {
+                self.panicked(&*payload);
+                None
+            }
+        }
+    }
+
+    fn panicked(&mut self, payload: &(dyn Any + Send)) {
+        let control = &self.core().control;
+        let text = panic_text(payload);
+        tracing::warn!(actor = %control.name, %text, "actor panicked");
+        control.terminate(Exit::Panicked(text.clone()));
+        control.overrule(Exit::Panicked(text));
+    }
+
+    fn must_end(&self, drained: bool) -> bool {
+        let control = &self.core().control;
+        self.ended || control.is_terminating() || (drained && control.is_drained())
+    }
+
+    fn flow(&mut self) -> Flow {
+        if self.must_end(true) {
+            return self.end();
+        }
+        if self.turns >= TURNS_PER_SLICE {
+            self.turns = 0;
+            return Flow::Yield;
+        }
+        Flow::Go
+    }
+
+    /// Ends the actor: finalize, then its futures and timers, then its state. The exit is published by whoever
+    /// runs the body, after the mailbox is gone.
+    fn end(&mut self) -> Flow {
+        if std::mem::replace(&mut self.ended, true) {
+            return Flow::End;
+        }
+        let core = Arc::clone(self.core());
+        let control = &core.control;
+        control.terminate(Exit::Normal);
+        let exit = control.exit_so_far();
+        if let Some(mut process) = self.process.take() {
+            // After a panic the state is not to be trusted; when the end is public already, the arbiter was
+            // given up, and a successor may own what this would clean up.
+            if !matches!(exit, Exit::Panicked(_)) && control.published().is_none() {
+                control.begin("finalize");
+                let run = AssertUnwindSafe(|| process.finalize(&mut self.cx, &exit));
+                if let Err(payload) = catch_unwind(run) {
+                    control.overrule(Exit::Panicked(panic_text(&*payload)));
+                }
+                control.finish();
+            }
+            drop_caught(process);
+        }
+        self.cx.clear();
+        core.drop_urgent();
+        Flow::End
+    }
+
+    fn core(&self) -> &Arc<Core<P>> {
+        &self.cx.core
+    }
+}
+
+impl<P: Process> Drop for Body<P> {
+    /// The arbiter went first: end in the same order.
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// Drops `value`; a panic in its destructor goes no further.
+pub(crate) fn drop_caught<T>(value: T) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
+        tracing::warn!(text = %panic_text(&*payload), "a destructor panicked");
+    }
+}
+
+/// The fault of a caught panic.
+pub(crate) fn panic_fault(payload: &(dyn Any + Send)) -> Fault {
+    Fault::panicked(&panic_text(payload))
+}

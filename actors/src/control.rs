@@ -1,0 +1,247 @@
+//! What is known about an actor without asking it.
+//!
+//! Everything here is read and written beside the actor: the gate that bounds its mailbox, whether it is draining
+//! or terminating, what it is doing, how it ended and who wants to know.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Instant;
+
+use crate::eventual::Promise;
+use crate::lock;
+use crate::outcome::{Exit, Refusal};
+use crate::pid::{AnyPid, Notice};
+use crate::runtime::Inner;
+use crate::seat::Seat;
+
+const CLOSED: usize = 1 << (usize::BITS - 1);
+const TERMINATING: usize = 1 << (usize::BITS - 2);
+const COUNT: usize = TERMINATING - 1;
+
+/// The record of one incarnation of an actor.
+pub(crate) struct Control {
+    /// Grows with every spawn of a runtime, so it is the start order too.
+    pub(crate) id: u64,
+    pub(crate) name: Arc<str>,
+    pub(crate) kind: &'static str,
+    pub(crate) seat: Arc<Seat>,
+    pub(crate) runtime: Arc<Inner>,
+    pub(crate) since: Instant,
+    capacity: usize,
+    /// `CLOSED | TERMINATING | number of messages that wait`.
+    gate: AtomicUsize,
+    handled: AtomicU64,
+    refused: AtomicU64,
+    turn: Mutex<Option<Turn>>,
+    end: Mutex<End>,
+}
+
+/// What an actor is doing.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn {
+    /// The label of the message, timer or continuation.
+    pub label: &'static str,
+    /// Since when.
+    pub since: Instant,
+}
+
+#[derive(Default)]
+struct End {
+    /// Set as soon as it is known why; the first reason stands.
+    decided: Option<Exit>,
+    /// Set when it has ended and everybody may know.
+    published: Option<Exit>,
+    promises: Vec<Promise<Exit>>,
+    watchers: Vec<Weak<dyn Notice>>,
+}
+
+/// A line of [`Runtime::actors`](crate::Runtime::actors).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ActorStatus {
+    /// Its name.
+    pub name: Arc<str>,
+    /// The type that implements it.
+    pub kind: &'static str,
+    /// Group and index of its arbiter.
+    pub arbiter: (&'static str, usize),
+    /// When it was spawned.
+    pub since: Instant,
+    /// How many messages wait.
+    pub depth: usize,
+    /// How many may wait.
+    pub capacity: usize,
+    /// What it is doing now; nothing when it is idle.
+    pub current: Option<Turn>,
+    /// How many messages it has handled.
+    pub handled: u64,
+    /// How many messages found its mailbox full or closed.
+    pub refused: u64,
+    /// It takes nothing new.
+    pub draining: bool,
+}
+
+impl Control {
+    pub(crate) fn new(
+        id: u64,
+        name: Arc<str>,
+        kind: &'static str,
+        capacity: usize,
+        seat: Arc<Seat>,
+        runtime: Arc<Inner>,
+    ) -> Self {
+        Self {
+            id,
+            name,
+            kind,
+            seat,
+            since: runtime.clock.now(),
+            runtime,
+            capacity: capacity.clamp(1, COUNT),
+            gate: AtomicUsize::new(0),
+            handled: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            turn: Mutex::new(None),
+            end: Mutex::new(End::default()),
+        }
+    }
+
+    /// Takes a place in the mailbox, or says why there is none. Exact: never more than the capacity wait.
+    pub(crate) fn admit(&self) -> Result<(), Refusal> {
+        let admitted = self.gate.fetch_update(Ordering::AcqRel, Ordering::Acquire, |gate| {
+            (gate & CLOSED == 0 && gate & COUNT < self.capacity).then_some(gate + 1)
+        });
+        let Err(gate) = admitted else { return Ok(()) };
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        Err(if gate & TERMINATING != 0 {
+            Refusal::Gone
+        } else if gate & CLOSED != 0 {
+            Refusal::Draining
+        } else {
+            Refusal::Full { capacity: self.capacity }
+        })
+    }
+
+    /// Gives back the place of a message that left the mailbox.
+    pub(crate) fn leave(&self) {
+        self.gate.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Takes nothing new from now on.
+    pub(crate) fn close(&self) {
+        self.gate.fetch_or(CLOSED, Ordering::AcqRel);
+    }
+
+    /// Nothing that waits is handled any more; it ends because of `exit`, unless a reason stands already.
+    pub(crate) fn terminate(&self, exit: Exit) {
+        lock(&self.end).decided.get_or_insert(exit);
+        self.gate.fetch_or(CLOSED | TERMINATING, Ordering::AcqRel);
+    }
+
+    /// Replaces the reason, for a failure on the way out.
+    pub(crate) fn overrule(&self, exit: Exit) {
+        lock(&self.end).decided = Some(exit);
+    }
+
+    pub(crate) fn is_terminating(&self) -> bool {
+        self.gate.load(Ordering::Acquire) & TERMINATING != 0
+    }
+
+    /// Closed, and whatever had been admitted was handled.
+    pub(crate) fn is_drained(&self) -> bool {
+        let gate = self.gate.load(Ordering::Acquire);
+        gate & CLOSED != 0 && gate & COUNT == 0
+    }
+
+    /// Why it ended, or is about to.
+    pub(crate) fn exit_so_far(&self) -> Exit {
+        lock(&self.end).decided.clone().unwrap_or(Exit::Normal)
+    }
+
+    /// Why it has ended; nothing while it lives.
+    pub(crate) fn published(&self) -> Option<Exit> {
+        lock(&self.end).published.clone()
+    }
+
+    pub(crate) fn begin(&self, label: &'static str) {
+        let since = self.runtime.clock.now();
+        *lock(&self.turn) = Some(Turn { label, since });
+    }
+
+    pub(crate) fn finish(&self) {
+        *lock(&self.turn) = None;
+    }
+
+    pub(crate) fn count_handled(&self) {
+        self.handled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn turn(&self) -> Option<Turn> {
+        *lock(&self.turn)
+    }
+
+    /// Gives `promise` the exit, now or later.
+    pub(crate) fn promise_exit(&self, promise: Promise<Exit>) {
+        let mut end = lock(&self.end);
+        match end.published.clone() {
+            Some(exit) => {
+                drop(end);
+                promise.set(exit);
+            }
+            None => end.promises.push(promise),
+        }
+    }
+
+    /// Tells `watcher` when this ends; false if it has.
+    pub(crate) fn add_watcher(&self, watcher: Weak<dyn Notice>) -> bool {
+        let mut end = lock(&self.end);
+        if end.published.is_some() {
+            return false;
+        }
+        // Watchers come and go while a long-lived actor stays; forget the dead before growing.
+        if end.watchers.len() == end.watchers.capacity() {
+            end.watchers.retain(|watcher| watcher.strong_count() > 0);
+        }
+        end.watchers.push(watcher);
+        true
+    }
+
+    /// Makes the end known: the name is free, then watchers and waiters hear of it. Only the first call counts.
+    pub(crate) fn publish(&self, me: &AnyPid) {
+        let mut end = lock(&self.end);
+        if end.published.is_some() {
+            return;
+        }
+        let exit = end.decided.get_or_insert(Exit::Normal).clone();
+        end.published = Some(exit.clone());
+        let promises = std::mem::take(&mut end.promises);
+        let watchers = std::mem::take(&mut end.watchers);
+        drop(end);
+        self.gate.fetch_or(CLOSED | TERMINATING, Ordering::AcqRel);
+        self.runtime.forget(self);
+        self.seat.leave();
+        tracing::debug!(actor = %self.name, %exit, "actor ended");
+        for watcher in watchers.iter().filter_map(Weak::upgrade) {
+            watcher.notice(me.clone(), exit.clone());
+        }
+        for promise in promises {
+            promise.set(exit.clone());
+        }
+    }
+
+    pub(crate) fn status(&self) -> ActorStatus {
+        let gate = self.gate.load(Ordering::Acquire);
+        ActorStatus {
+            name: Arc::clone(&self.name),
+            kind: self.kind,
+            arbiter: (self.seat.group, self.seat.index),
+            since: self.since,
+            depth: gate & COUNT,
+            capacity: self.capacity,
+            current: self.turn(),
+            handled: self.handled.load(Ordering::Relaxed),
+            refused: self.refused.load(Ordering::Relaxed),
+            draining: gate & CLOSED != 0,
+        }
+    }
+}

@@ -1,0 +1,450 @@
+//! Addresses of actors: [`Pid`] knows the actor's type, [`Handle`] one message type, [`AnyPid`] neither.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use crate::control::{ActorStatus, Control};
+use crate::eventual::{Ask, Eventual, asked, promise};
+use crate::filter::{Fate, Handling};
+use crate::host::{Call, Door};
+use crate::lock;
+use crate::outcome::{Address, Exit, Fault, Refusal, Refused};
+use crate::process::{Handler, Message, Process};
+use crate::runtime::{Runtime, SpawnError};
+use crate::spawn::Spawn;
+use crate::work::Unit;
+
+/// One incarnation of an actor: its record, its door, and what must reach it before its messages.
+pub(crate) struct Core<P: Process> {
+    pub(crate) control: Control,
+    pub(crate) door: Door<P>,
+    urgent: Mutex<VecDeque<Urgent>>,
+    /// A kick is under way: there is something urgent, or a change at the gate to look at.
+    kicked: AtomicBool,
+}
+
+/// What overtakes messages and knows no bound, since the runtime causes it.
+pub(crate) struct Urgent {
+    pub(crate) what: What,
+    /// Held until it has been acted upon.
+    _unit: Unit,
+}
+
+pub(crate) enum What {
+    Timer(u64),
+    Exited(AnyPid, Exit),
+}
+
+impl<P: Process> Core<P> {
+    pub(crate) fn new(control: Control, door: Door<P>) -> Arc<Self> {
+        let urgent = Mutex::new(VecDeque::new());
+        Arc::new(Self { control, door, urgent, kicked: AtomicBool::new(false) })
+    }
+
+    pub(crate) fn push(&self, what: What) {
+        let unit = Unit::of(self.control.runtime.clock.work());
+        lock(&self.urgent).push_back(Urgent { what, _unit: unit });
+        self.kick();
+    }
+
+    /// Makes the actor look at its urgent queue and its gate.
+    pub(crate) fn kick(&self) {
+        if !self.kicked.swap(true, Ordering::AcqRel) {
+            self.door.kick(Unit::of(self.control.runtime.clock.work()));
+        }
+    }
+
+    /// True once per kick; whatever was pushed before is seen by whoever takes it.
+    pub(crate) fn take_kick(&self) -> bool {
+        self.kicked.load(Ordering::Relaxed) && self.kicked.swap(false, Ordering::AcqRel)
+    }
+
+    pub(crate) fn pop_urgent(&self) -> Option<Urgent> {
+        lock(&self.urgent).pop_front()
+    }
+
+    pub(crate) fn drop_urgent(&self) {
+        let dropped = std::mem::take(&mut *lock(&self.urgent));
+        drop(dropped);
+    }
+}
+
+/// What every actor can do, whatever its type.
+pub(crate) trait AnyCore: Send + Sync {
+    fn control(&self) -> &Control;
+    fn kick_any(&self);
+}
+
+impl<P: Process> AnyCore for Core<P> {
+    fn control(&self) -> &Control {
+        &self.control
+    }
+
+    fn kick_any(&self) {
+        self.kick();
+    }
+}
+
+/// Who is told of an exit.
+pub(crate) trait Notice: Send + Sync {
+    fn notice(&self, who: AnyPid, exit: Exit);
+}
+
+impl<P: Process> Notice for Core<P> {
+    fn notice(&self, who: AnyPid, exit: Exit) {
+        self.push(What::Exited(who, exit));
+    }
+}
+
+/// What accepts messages of one type.
+trait Receives<M: Message>: Send + Sync {
+    fn ask(self: Arc<Self>, message: M, deadline: Duration) -> Eventual<M::Reply>;
+    fn tell(self: Arc<Self>, message: M) -> Result<(), Refused>;
+    fn any(self: Arc<Self>) -> AnyPid;
+}
+
+impl<P: Handler<M>, M: Message> Receives<M> for Core<P> {
+    fn ask(self: Arc<Self>, message: M, deadline: Duration) -> Eventual<M::Reply> {
+        let clock = &self.control.runtime.clock;
+        let label = message.label();
+        let subject = message.subject();
+        let fate = self.control.runtime.filter.fate(|| (&self.control.name, label, &subject));
+        let ask = Ask {
+            to: AnyPid(Arc::<Self>::clone(&self)),
+            label,
+            subject,
+            since: clock.now(),
+            after: deadline,
+        };
+        let (promise, eventual) = asked(clock, ask);
+        let mut call = Call::new(message, label, Some(promise), self.unit());
+        match fate {
+            Fate::Deliver => self.admit(call),
+            Fate::Duplicate => match call.message.duplicate() {
+                Some(copy) => {
+                    self.admit(Call::new(copy, label, None, self.unit()));
+                    self.admit(call);
+                }
+                None => call.fail(Fault::injected("the message has no `duplicate`")),
+            },
+            Fate::Delay(by) => self.admit_later(by, call),
+            Fate::Drop => drop(call),
+            Fate::LoseRequest => call.lose(),
+            Fate::LoseReply => {
+                call.handling = Handling::LoseReply;
+                self.admit(call);
+            }
+            Fate::Panic => {
+                call.handling = Handling::Panic;
+                self.admit(call);
+            }
+            Fate::Fail(fault) => call.fail(fault),
+        }
+        eventual
+    }
+
+    fn tell(self: Arc<Self>, message: M) -> Result<(), Refused> {
+        let label = message.label();
+        let filter = &self.control.runtime.filter;
+        let fate = if filter.is_installed() {
+            let subject = message.subject();
+            filter.fate(|| (&self.control.name, label, &subject))
+        } else {
+            Fate::Deliver
+        };
+        let mut call = Call::new(message, label, None, self.unit());
+        match fate {
+            Fate::Deliver | Fate::LoseReply => self.offer(call).map_err(|refused| refused.0),
+            Fate::Duplicate => {
+                if let Some(copy) = call.message.duplicate() {
+                    let twin = Call::new(copy, label, None, self.unit());
+                    self.offer(twin).map_err(|refused| refused.0)?;
+                }
+                self.offer(call).map_err(|refused| refused.0)
+            }
+            Fate::Delay(by) => {
+                self.admit_later(by, call);
+                Ok(())
+            }
+            Fate::Drop | Fate::LoseRequest | Fate::Fail(_) => Ok(()),
+            Fate::Panic => {
+                call.handling = Handling::Panic;
+                self.offer(call).map_err(|refused| refused.0)
+            }
+        }
+    }
+
+    fn any(self: Arc<Self>) -> AnyPid {
+        AnyPid(self)
+    }
+}
+
+impl<P: Process> Core<P> {
+    fn unit(&self) -> Unit {
+        Unit::of(self.control.runtime.clock.work())
+    }
+
+    /// Puts the call into the mailbox, or gives it back with the reason.
+    fn offer<M: Message>(&self, call: Call<M>) -> Result<(), (Refused, Call<M>)>
+    where
+        P: Handler<M>,
+    {
+        match self.control.admit() {
+            Ok(()) => {
+                self.door.send(call);
+                Ok(())
+            }
+            Err(why) => {
+                let address = Address { to: Arc::clone(&self.control.name), label: call.label };
+                Err((Refused { address, why }, call))
+            }
+        }
+    }
+
+    /// Admits the call after `by`. Until then it is no outstanding work: only the clock can bring it on.
+    fn admit_later<M: Message>(self: &Arc<Self>, by: Duration, mut call: Call<M>)
+    where
+        P: Handler<M>,
+    {
+        let core = Arc::clone(self);
+        drop(std::mem::take(&mut call.unit));
+        self.control.runtime.clock.later(by, move || {
+            call.unit = core.unit();
+            core.admit(call);
+        });
+    }
+
+    /// Puts the call into the mailbox, or answers it with the refusal.
+    fn admit<M: Message>(&self, call: Call<M>)
+    where
+        P: Handler<M>,
+    {
+        if let Err((refused, call)) = self.offer(call) {
+            match refused.why {
+                // The promise ends as abandoned, with the reason of the exit.
+                Refusal::Gone => drop(call),
+                Refusal::Full { .. } | Refusal::Draining => call.fail(Fault::refused(refused)),
+            }
+        }
+    }
+}
+
+/// The address of an actor of type `P`.
+///
+/// It names one incarnation: after the end it leads nowhere, also when another actor has taken the name. It does
+/// not keep the actor alive; an actor lives until it stops, is stopped, or its runtime goes.
+pub struct Pid<P: Process> {
+    pub(crate) core: Arc<Core<P>>,
+}
+
+impl<P: Process> Pid<P> {
+    /// Sends `message` and gives its answer. The answer comes within `deadline` of the runtime's clock, or the
+    /// eventual ends as discarded; the message may still be handled then.
+    pub fn dispatch<M: Message>(&self, message: M, deadline: Duration) -> Eventual<M::Reply>
+    where
+        P: Handler<M>,
+    {
+        Arc::clone(&self.core).ask(message, deadline)
+    }
+
+    /// Sends `message` without waiting for an answer. `Ok` means that it was admitted.
+    pub fn notify<M: Message>(&self, message: M) -> Result<(), Refused>
+    where
+        P: Handler<M>,
+    {
+        Arc::clone(&self.core).tell(message)
+    }
+
+    /// The same address for one kind of message, whatever the actor.
+    pub fn handle<M: Message>(&self) -> Handle<M>
+    where
+        P: Handler<M>,
+    {
+        Handle { to: Arc::<Core<P>>::clone(&self.core) }
+    }
+
+    /// The same address for no message at all.
+    pub fn any(&self) -> AnyPid {
+        AnyPid(Arc::<Core<P>>::clone(&self.core))
+    }
+
+    /// As [`AnyPid::name`].
+    pub fn name(&self) -> &str {
+        &self.core.control.name
+    }
+
+    /// As [`AnyPid::drain`].
+    pub fn drain(&self) -> Eventual<Exit> {
+        self.any().drain()
+    }
+
+    /// As [`AnyPid::kill`].
+    pub fn kill(&self, why: &'static str) -> Eventual<Exit> {
+        self.any().kill(why)
+    }
+
+    /// As [`AnyPid::exit`].
+    pub fn exit(&self) -> Eventual<Exit> {
+        self.any().exit()
+    }
+}
+
+impl<P: Process> Clone for Pid<P> {
+    fn clone(&self) -> Self {
+        Self { core: Arc::clone(&self.core) }
+    }
+}
+
+impl<P: Process> fmt::Debug for Pid<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.any().fmt(f)
+    }
+}
+
+/// The address of some actor that accepts `M`. This is what rooms hand to each other.
+pub struct Handle<M: Message> {
+    to: Arc<dyn Receives<M>>,
+}
+
+impl<M: Message> Handle<M> {
+    /// As [`Pid::dispatch`].
+    pub fn dispatch(&self, message: M, deadline: Duration) -> Eventual<M::Reply> {
+        Arc::clone(&self.to).ask(message, deadline)
+    }
+
+    /// As [`Pid::notify`].
+    pub fn notify(&self, message: M) -> Result<(), Refused> {
+        Arc::clone(&self.to).tell(message)
+    }
+
+    /// Who this leads to.
+    pub fn pid(&self) -> AnyPid {
+        Arc::clone(&self.to).any()
+    }
+
+    /// Spawns an actor that answers `M` by calling `answer`, in the first group of `runtime`. For fakes in tests
+    /// and for small services without a state worth a type.
+    pub fn from_fn(
+        runtime: &Runtime,
+        name: impl Into<String>,
+        answer: impl FnMut(M) -> crate::Reply<M::Reply> + Send + 'static,
+    ) -> Result<Self, SpawnError> {
+        let spawn = Spawn::new(name, move || Answering(Box::new(answer)));
+        Ok(runtime.spawn(spawn)?.handle())
+    }
+}
+
+/// The actor behind [`Handle::from_fn`].
+struct Answering<M: Message>(Box<dyn FnMut(M) -> crate::Reply<M::Reply> + Send>);
+
+impl<M: Message> Process for Answering<M> {}
+
+impl<M: Message> Handler<M> for Answering<M> {
+    fn handle(&mut self, message: M, _: &mut crate::Cx<Self>) -> crate::Reply<M::Reply> {
+        (self.0)(message)
+    }
+}
+
+impl<M: Message> Clone for Handle<M> {
+    fn clone(&self) -> Self {
+        Self { to: Arc::clone(&self.to) }
+    }
+}
+
+impl<M: Message> fmt::Debug for Handle<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.pid().fmt(f)
+    }
+}
+
+/// The address of any actor: to watch, drain, kill or look at it.
+#[derive(Clone)]
+pub struct AnyPid(pub(crate) Arc<dyn AnyCore>);
+
+impl AnyPid {
+    /// The name it was spawned with.
+    pub fn name(&self) -> &str {
+        &self.0.control().name
+    }
+
+    /// The number of this incarnation, unique within the runtime.
+    pub fn id(&self) -> u64 {
+        self.0.control().id
+    }
+
+    /// What it is doing; answered without its co-operation.
+    pub fn status(&self) -> ActorStatus {
+        self.0.control().status()
+    }
+
+    /// Lets it handle what it has been sent, and nothing more, then end. Continuations and timers that are still
+    /// out when the last message has been handled are dropped.
+    pub fn drain(&self) -> Eventual<Exit> {
+        self.0.control().close();
+        self.0.kick_any();
+        self.exit()
+    }
+
+    /// Ends it after the turn that it is in. What waits is dropped; its askers see the abandonment.
+    pub fn kill(&self, why: &'static str) -> Eventual<Exit> {
+        self.0.control().terminate(Exit::Killed(why));
+        self.0.kick_any();
+        self.exit()
+    }
+
+    /// Ends when the actor has: after `finalize`, and when its name is free again.
+    pub fn exit(&self) -> Eventual<Exit> {
+        let (promise, eventual) = promise();
+        self.0.control().promise_exit(promise);
+        eventual
+    }
+
+    /// True once it has ended.
+    pub fn has_ended(&self) -> bool {
+        self.0.control().published().is_some()
+    }
+
+    pub(crate) fn name_arc(&self) -> Arc<str> {
+        Arc::clone(&self.0.control().name)
+    }
+
+    pub(crate) fn exit_so_far(&self) -> Exit {
+        self.0.control().exit_so_far()
+    }
+
+    /// Tells `watcher` of the end, at once if it is past.
+    pub(crate) fn tell_end_to(&self, watcher: &Weak<dyn Notice>) {
+        let control = self.0.control();
+        if control.add_watcher(Weak::clone(watcher)) {
+            return;
+        }
+        let exit = control.exit_so_far();
+        if let Some(watcher) = watcher.upgrade() {
+            watcher.notice(self.clone(), exit);
+        }
+    }
+}
+
+impl PartialEq for AnyPid {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0.control().runtime, &other.0.control().runtime)
+            && self.id() == other.id()
+    }
+}
+
+impl Eq for AnyPid {}
+
+impl fmt::Debug for AnyPid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.name(), self.id())
+    }
+}
+
+impl fmt::Display for AnyPid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,95 @@
+//! What an actor is: the traits that embedders implement.
+
+use crate::cx::Cx;
+use crate::eventual::{Eventual, Promise};
+use crate::outcome::{Exit, Fault};
+use crate::pid::AnyPid;
+
+/// A request or a report that an actor accepts.
+pub trait Message: Sized + Send + 'static {
+    /// What the handler answers. Use `()` for reports.
+    type Reply: Send + 'static;
+
+    /// The name by which pending lists, errors and filters know this kind of message.
+    fn label(&self) -> &'static str {
+        short_name::<Self>()
+    }
+
+    /// Which object the message concerns, for pending lists and filters.
+    fn subject(&self) -> Option<String> {
+        None
+    }
+
+    /// A second copy, for the filter's duplicate delivery; `None` where the message cannot be copied.
+    fn duplicate(&self) -> Option<Self> {
+        None
+    }
+}
+
+/// An actor: one owner of some state, which handles one message at a time.
+///
+/// The state need not be `Send`: it is made on the arbiter that it lives on. Every method runs as a
+/// turn of the actor, under panic isolation: a panic ends this actor and nothing else.
+pub trait Process: Sized + 'static {
+    /// Runs before any message. An error ends the actor with [`Exit::Failed`].
+    fn initialize(&mut self, cx: &mut Cx<Self>) -> Result<(), Fault> {
+        let _ = cx;
+        Ok(())
+    }
+
+    /// Runs last, unless the actor panicked: then its state is not to be trusted.
+    fn finalize(&mut self, cx: &mut Cx<Self>, why: &Exit) {
+        let _ = (cx, why);
+    }
+
+    /// Runs when an actor that this one watches has ended, after that one's `finalize`.
+    fn exited(&mut self, cx: &mut Cx<Self>, who: &AnyPid, why: &Exit) {
+        let _ = (cx, who, why);
+    }
+}
+
+/// How a [`Process`] answers one kind of message.
+pub trait Handler<M: Message>: Process {
+    /// Handles one message. What takes time is returned as [`Reply::Later`].
+    fn handle(&mut self, message: M, cx: &mut Cx<Self>) -> Reply<M::Reply>;
+}
+
+/// A handler's answer: at once, or when an [`Eventual`] ends.
+#[derive(Debug)]
+pub enum Reply<R> {
+    /// The answer itself.
+    Now(R),
+    /// The answer comes when this ends; a discard of the request is passed on to it.
+    Later(Eventual<R>),
+}
+
+impl<R: Send + 'static> Reply<R> {
+    /// Answers at once.
+    pub fn now(value: R) -> Self {
+        Self::Now(value)
+    }
+
+    /// Answers when `eventual` ends.
+    pub fn later(eventual: Eventual<R>) -> Self {
+        Self::Later(eventual)
+    }
+
+    /// Answers through a promise that the actor keeps.
+    pub fn promised() -> (Promise<R>, Self) {
+        let (promise, eventual) = crate::eventual::promise();
+        (promise, Self::Later(eventual))
+    }
+}
+
+impl<R> From<Eventual<R>> for Reply<R> {
+    fn from(eventual: Eventual<R>) -> Self {
+        Self::Later(eventual)
+    }
+}
+
+/// The last path segment of a type's name, its generic arguments left out.
+pub(crate) fn short_name<T: ?Sized>() -> &'static str {
+    let full = std::any::type_name::<T>();
+    let path = full.split('<').next().unwrap_or(full);
+    path.rsplit("::").next().unwrap_or(path)
+}

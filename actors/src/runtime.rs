@@ -1,0 +1,451 @@
+//! The runtime: owns the threads, the names and the clock, and spawns actors.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+
+use crate::body::{Body, panic_fault};
+use crate::clock::Clock;
+use crate::control::{ActorStatus, Control};
+use crate::cx::Cx;
+use crate::eventual::{Eventual, Token, promise};
+use crate::filter::Filter;
+use crate::host::{self, Engine};
+use crate::lanes::{Lane, LaneStatus};
+use crate::lock;
+use crate::outcome::{Exit, Fault, Outcome};
+use crate::pid::{AnyPid, Core, Pid};
+use crate::process::{Process, short_name};
+use crate::seat::{Group, Seat};
+use crate::shutdown::Shutdown;
+use crate::spawn::{Placement, Spawn};
+use crate::work::{Counted, Unit};
+
+/// A handle to the runtime. Cheap to clone, usable from any thread.
+///
+/// When the last handle outside the actors is dropped without [`Runtime::shutdown`], all actors are killed and
+/// the threads end, without anybody waiting for it.
+#[derive(Clone)]
+pub struct Runtime {
+    pub(crate) inner: Arc<Inner>,
+    /// Held by the embedder's handles only: those of actors must not keep the runtime alive.
+    _owner: Option<Arc<Owner>>,
+}
+
+/// What all handles share.
+pub(crate) struct Inner {
+    pub(crate) clock: Clock,
+    pub(crate) filter: Filter,
+    pub(crate) shutdown: Shutdown,
+    engine: Engine,
+    groups: Vec<Group>,
+    lanes: BTreeMap<&'static str, Arc<Lane>>,
+    names: DashMap<Arc<str>, AnyPid>,
+    /// By number of incarnation, hence in start order.
+    actors: Mutex<BTreeMap<u64, AnyPid>>,
+    next_id: AtomicU64,
+}
+
+/// A dispatch that waits for its answer: a line of [`Runtime::pending`].
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Pending {
+    /// Who was asked.
+    pub to: Arc<str>,
+    /// What was asked.
+    pub label: &'static str,
+    /// What it concerns.
+    pub subject: Option<String>,
+    /// Since when.
+    pub since: Instant,
+    /// How long the asker waits.
+    pub deadline: Duration,
+}
+
+/// Why a runtime could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The system gave no thread.
+    #[error("start a thread for actors")]
+    Thread(#[source] io::Error),
+    /// Two groups, or two lanes, have one name.
+    #[error("the name {0} is given twice")]
+    NameTwice(&'static str),
+    /// A group without arbiters can run nothing.
+    #[error("the group {0} has no arbiter")]
+    EmptyGroup(&'static str),
+}
+
+/// Why an actor was not spawned.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// An actor of this name has not ended.
+    #[error("an actor named {0} is still there")]
+    NameTaken(Arc<str>),
+    /// The placement names no arbiter of this runtime.
+    #[error("no arbiter {0:?}")]
+    NoSuchPlace(Placement),
+    /// The arbiter of the actor to live with was given up.
+    #[error("the arbiter {0}/{1} was lost")]
+    ArbiterLost(&'static str, usize),
+    /// The runtime shuts down.
+    #[error("the runtime shuts down")]
+    ShuttingDown,
+}
+
+/// Why an arbiter was not replaced.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplaceError {
+    /// There is no such arbiter.
+    #[error("no arbiter {0}/{1}")]
+    NoSuchPlace(&'static str, usize),
+    /// The system gave no thread.
+    #[error("start a thread for actors")]
+    Thread(#[source] io::Error),
+    /// The runtime shuts down.
+    #[error("the runtime shuts down")]
+    ShuttingDown,
+}
+
+/// Configures a [`Runtime`].
+#[derive(Debug)]
+pub struct Builder {
+    groups: Vec<(&'static str, usize)>,
+    lanes: Vec<(&'static str, usize)>,
+    clock: Option<Clock>,
+}
+
+impl Builder {
+    /// Adds a group of `arbiters` threads. The first group is where actors live unless they say otherwise;
+    /// without any there is one named `main`, of one arbiter.
+    pub fn group(mut self, name: &'static str, arbiters: usize) -> Self {
+        self.groups.push((name, arbiters));
+        self
+    }
+
+    /// Adds a lane of at most `threads` threads for blocking work.
+    pub fn lane(mut self, name: &'static str, threads: usize) -> Self {
+        self.lanes.push((name, threads));
+        self
+    }
+
+    /// Sets the clock; the real one where nothing is said.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Starts the threads.
+    pub fn build(mut self) -> Result<Runtime, BuildError> {
+        if self.groups.is_empty() {
+            self.groups.push(("main", 1));
+        }
+        let clock = self.clock.unwrap_or_else(Clock::real);
+        check_names(&self.groups)?;
+        check_names(&self.lanes)?;
+        if let Some((name, _)) = self.groups.iter().find(|(_, arbiters)| *arbiters == 0) {
+            return Err(BuildError::EmptyGroup(name));
+        }
+        let engine = Engine::start().map_err(BuildError::Thread)?;
+        let groups: io::Result<Vec<Group>> =
+            self.groups.iter().map(|(name, size)| Group::start(&engine, name, *size)).collect();
+        let groups = groups.inspect_err(|_| engine.stop()).map_err(BuildError::Thread)?;
+        let lanes = self.lanes.iter();
+        let lanes = lanes.map(|(name, threads)| (*name, Lane::new(name, *threads, clock.clone())));
+        let inner = Arc::new(Inner {
+            lanes: lanes.collect(),
+            clock,
+            filter: Filter::default(),
+            shutdown: Shutdown::default(),
+            engine,
+            groups,
+            names: DashMap::new(),
+            actors: Mutex::default(),
+            next_id: AtomicU64::new(1),
+        });
+        let owner = Arc::new(Owner(Arc::clone(&inner)));
+        Ok(Runtime { inner, _owner: Some(owner) })
+    }
+}
+
+fn check_names(named: &[(&'static str, usize)]) -> Result<(), BuildError> {
+    let twice = |at: usize| named[..at].iter().any(|(name, _)| *name == named[at].0);
+    match (0..named.len()).find(|at| twice(*at)) {
+        Some(at) => Err(BuildError::NameTwice(named[at].0)),
+        None => Ok(()),
+    }
+}
+
+impl Runtime {
+    /// Starts to configure one.
+    pub fn builder() -> Builder {
+        Builder { groups: Vec::new(), lanes: Vec::new(), clock: None }
+    }
+
+    /// Spawns an actor, from any thread, without waiting for its arbiter. Its name is taken until it has ended.
+    pub fn spawn<P: Process>(&self, spawn: Spawn<P>) -> Result<Pid<P>, SpawnError> {
+        self.inner.shutdown.check_open().map_err(|_| SpawnError::ShuttingDown)?;
+        let seat = self.inner.seat(spawn.placement)?;
+        let name: Arc<str> = spawn.name.into();
+        let id = self.inner.next_id.fetch_add(1, Ordering::Relaxed);
+        let (door, inbox) = host::mailbox();
+        let inner = Arc::clone(&self.inner);
+        let kind = short_name::<P>();
+        let control =
+            Control::new(id, Arc::clone(&name), kind, spawn.capacity, Arc::clone(&seat), inner);
+        let core = Core::new(control, door);
+        let pid = Pid { core: Arc::clone(&core) };
+        match self.inner.names.entry(Arc::clone(&name)) {
+            Entry::Occupied(_) => return Err(SpawnError::NameTaken(name)),
+            Entry::Vacant(vacant) => drop(vacant.insert(pid.any())),
+        }
+        lock(&self.inner.actors).insert(id, pid.any());
+        seat.enter();
+        // From here on the end is published, whatever happens to the arbiter.
+        let ending = Ending(pid.any());
+        let (factory, runtime) = (spawn.factory, self.unowned());
+        let unit = Unit::of(self.inner.clock.work());
+        seat.thread.spawn_fn(move || {
+            let body = Body::new(factory, Cx::new(core, runtime), unit);
+            tokio::task::spawn_local(async move {
+                let _ending = ending;
+                host::run(body, inbox).await;
+            });
+        });
+        self.end_if_shut(&pid.any(), &seat);
+        Ok(pid)
+    }
+
+    /// A shutdown or a replacement that came between the check and the registration saw no such actor.
+    fn end_if_shut(&self, pid: &AnyPid, seat: &Seat) {
+        if self.inner.shutdown.check_open().is_err() {
+            let _ = pid.kill("the runtime shuts down");
+        }
+        if seat.is_lost() {
+            self.inner.lose(pid);
+        }
+    }
+
+    /// The actor that has this name now.
+    pub fn find(&self, name: &str) -> Option<AnyPid> {
+        self.inner.names.get(name).map(|entry| entry.value().clone())
+    }
+
+    /// Runs `future` on an arbiter of `group`, beside its actors. A discard of the eventual drops it.
+    pub fn spawn_future<T: Send + 'static>(
+        &self,
+        group: &'static str,
+        label: &'static str,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> Eventual<T> {
+        let Some(seat) = self.inner.group(group).and_then(Group::least_loaded) else {
+            let text = format!("{label}: no group {group}");
+            return Eventual::ended(Outcome::Failed(Fault::new(text)));
+        };
+        let (promise, eventual) = promise();
+        let work = async move {
+            let mut future = Box::pin(future);
+            let mut discarded = Box::pin(promise.discarded());
+            let outcome = std::future::poll_fn(|cx| {
+                if let Poll::Ready(cause) = discarded.as_mut().poll(cx) {
+                    return Poll::Ready(Outcome::Discarded(cause));
+                }
+                match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+                    Ok(polled) => polled.map(Outcome::Ok),
+                    Err(payload) => Poll::Ready(Outcome::Failed(panic_fault(&*payload))),
+                }
+            });
+            let outcome = outcome.await;
+            // First drop the work, then say that it is over.
+            drop(future);
+            promise.end(outcome);
+        };
+        seat.thread.spawn(Counted::new(self.inner.clock.work(), work));
+        eventual
+    }
+
+    /// Runs `job` on a thread of `lane`, which may block. A discard marks the token, and takes the job away if
+    /// it still waits.
+    pub fn blocking<R: Send + 'static>(
+        &self,
+        lane: &'static str,
+        label: &'static str,
+        job: impl FnOnce(&Token) -> R + Send + 'static,
+    ) -> Eventual<R> {
+        match self.inner.lanes.get(lane) {
+            Some(lane) => lane.submit(label, job),
+            None => {
+                let text = format!("{label}: no lane {lane}");
+                Eventual::ended(Outcome::Failed(Fault::new(text)))
+            }
+        }
+    }
+
+    /// Every dispatch that waits for its answer, soonest deadline first. Asks no actor.
+    pub fn pending(&self) -> Vec<Pending> {
+        let waiting = self.inner.clock.waiting();
+        let asks = waiting.iter().filter_map(|due| due.ask());
+        let mine = asks.filter(|ask| Arc::ptr_eq(&ask.to.0.control().runtime, &self.inner));
+        mine.map(|ask| Pending {
+            to: ask.to.name_arc(),
+            label: ask.label,
+            subject: ask.subject.clone(),
+            since: ask.since,
+            deadline: ask.after,
+        })
+        .collect()
+    }
+
+    /// Every actor that has not ended, in start order. Asks no actor.
+    pub fn actors(&self) -> Vec<ActorStatus> {
+        self.inner.actors_in_start_order().iter().map(AnyPid::status).collect()
+    }
+
+    /// Every blocking lane.
+    pub fn lanes(&self) -> Vec<LaneStatus> {
+        self.inner.lanes.values().map(|lane| lane.status()).collect()
+    }
+
+    /// Gives up an arbiter whose thread does not come back, and puts a new one in its place. Its actors end as
+    /// killed, `arbiter lost`, at once: watchers hear of it, names are free, askers see the abandonment. The old
+    /// thread ends when its turn does; its actors' `finalize` does not run.
+    pub fn replace_arbiter(&self, group: &'static str, index: usize) -> Result<(), ReplaceError> {
+        self.inner.shutdown.check_open().map_err(|_| ReplaceError::ShuttingDown)?;
+        let place = ReplaceError::NoSuchPlace(group, index);
+        let Some(group) = self.inner.group(group) else { return Err(place) };
+        let replaced = group.replace(&self.inner.engine, index);
+        let old = replaced.map_err(ReplaceError::Thread)?.ok_or(place)?;
+        for pid in self.inner.actors_in_start_order() {
+            if Arc::ptr_eq(&pid.0.control().seat, &old) {
+                self.inner.lose(&pid);
+            }
+        }
+        Ok(())
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> Clock {
+        self.inner.clock.clone()
+    }
+
+    /// The filter that all messages of this runtime pass.
+    #[cfg(feature = "testing")]
+    pub fn filter(&self) -> Filter {
+        self.inner.filter.clone()
+    }
+
+    fn unowned(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner), _owner: None }
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime")
+            .field("actors", &lock(&self.inner.actors).len())
+            .field("clock", &self.inner.clock)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn group(&self, name: &str) -> Option<&Group> {
+        self.groups.iter().find(|group| group.name == name)
+    }
+
+    fn seat(&self, placement: Option<Placement>) -> Result<Arc<Seat>, SpawnError> {
+        let placement = placement.unwrap_or(Placement::Group(self.groups[0].name));
+        let seat = match &placement {
+            Placement::Group(name) => self.group(name).and_then(Group::least_loaded),
+            Placement::Arbiter(name, index) => self.group(name).and_then(|group| group.get(*index)),
+            Placement::With(pid) => {
+                let seat = &pid.0.control().seat;
+                if seat.is_lost() {
+                    return Err(SpawnError::ArbiterLost(seat.group, seat.index));
+                }
+                let here = std::ptr::eq(Arc::as_ptr(&pid.0.control().runtime), self);
+                here.then(|| Arc::clone(seat))
+            }
+        };
+        seat.ok_or(SpawnError::NoSuchPlace(placement))
+    }
+
+    pub(crate) fn actors_in_start_order(&self) -> Vec<AnyPid> {
+        lock(&self.actors).values().cloned().collect()
+    }
+
+    pub(crate) fn lanes(&self) -> impl Iterator<Item = &Arc<Lane>> {
+        self.lanes.values()
+    }
+
+    pub(crate) fn seats(&self) -> Vec<Arc<Seat>> {
+        self.groups.iter().flat_map(Group::all).collect()
+    }
+
+    pub(crate) fn stop_engine(&self) {
+        self.engine.stop();
+    }
+
+    /// Frees the name of an actor that has ended.
+    pub(crate) fn forget(&self, control: &Control) {
+        lock(&self.actors).remove(&control.id);
+        self.names.remove_if(&control.name, |_, pid| pid.id() == control.id);
+    }
+
+    /// Declares an actor ended whose arbiter does not answer.
+    fn lose(&self, pid: &AnyPid) {
+        let control = pid.0.control();
+        control.terminate(Exit::Killed("arbiter lost"));
+        control.publish(pid);
+        let exit = control.exit_so_far();
+        for due in self.clock.waiting() {
+            if due.ask().is_some_and(|ask| ask.to == *pid) {
+                due.abandon(exit.clone());
+            }
+        }
+    }
+}
+
+/// Publishes an actor's end when the task that runs it is gone, however it went.
+struct Ending(AnyPid);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.0.0.control().publish(&self.0);
+    }
+}
+
+/// Ends the runtime with the last handle of the embedder.
+struct Owner(Arc<Inner>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Inner {
+    /// Tells everything to end and waits for nothing.
+    pub(crate) fn abort(&self) {
+        self.shutdown.close();
+        for pid in self.actors_in_start_order() {
+            let _ = pid.kill("the runtime was dropped");
+        }
+        for lane in self.lanes() {
+            lane.close();
+        }
+        for seat in self.seats() {
+            seat.thread.stop();
+        }
+        self.engine.stop();
+    }
+}

@@ -1,0 +1,89 @@
+//! Arbiters and their groups: where actors live, and how a lost arbiter is replaced.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::eventual::Eventual;
+use crate::host::{Engine, Thread};
+use crate::lock;
+
+/// One arbiter: a thread that runs actors, one turn at a time.
+pub(crate) struct Seat {
+    pub(crate) group: &'static str,
+    pub(crate) index: usize,
+    pub(crate) thread: Thread,
+    ended: Mutex<Option<Eventual<()>>>,
+    actors: AtomicUsize,
+    lost: AtomicBool,
+}
+
+impl Seat {
+    fn start(engine: &Engine, group: &'static str, index: usize) -> io::Result<Arc<Self>> {
+        let mut thread = engine.arbiter()?;
+        let ended = Mutex::new(thread.take_ended());
+        let actors = AtomicUsize::new(0);
+        Ok(Arc::new(Self { group, index, thread, ended, actors, lost: AtomicBool::new(false) }))
+    }
+
+    pub(crate) fn enter(&self) {
+        self.actors.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn leave(&self) {
+        self.actors.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    /// Gives the thread up: it takes nothing new, and ends if its turn ever does.
+    pub(crate) fn give_up(&self) {
+        self.lost.store(true, Ordering::Release);
+        self.thread.stop();
+    }
+
+    /// Ends when the thread has. Given out once.
+    pub(crate) fn take_ended(&self) -> Option<Eventual<()>> {
+        lock(&self.ended).take()
+    }
+}
+
+/// Arbiters of one purpose.
+pub(crate) struct Group {
+    pub(crate) name: &'static str,
+    seats: Mutex<Vec<Arc<Seat>>>,
+}
+
+impl Group {
+    pub(crate) fn start(engine: &Engine, name: &'static str, size: usize) -> io::Result<Self> {
+        let seats = (0..size).map(|index| Seat::start(engine, name, index));
+        Ok(Self { name, seats: Mutex::new(seats.collect::<io::Result<_>>()?) })
+    }
+
+    /// The arbiter with the fewest actors, the first of them where several have.
+    pub(crate) fn least_loaded(&self) -> Option<Arc<Seat>> {
+        let seats = lock(&self.seats);
+        seats.iter().min_by_key(|seat| seat.actors.load(Ordering::Relaxed)).cloned()
+    }
+
+    pub(crate) fn get(&self, index: usize) -> Option<Arc<Seat>> {
+        lock(&self.seats).get(index).cloned()
+    }
+
+    pub(crate) fn all(&self) -> Vec<Arc<Seat>> {
+        lock(&self.seats).clone()
+    }
+
+    /// Puts a new arbiter in the place of one, which is given up and returned.
+    pub(crate) fn replace(&self, engine: &Engine, index: usize) -> io::Result<Option<Arc<Seat>>> {
+        if self.get(index).is_none() {
+            return Ok(None);
+        }
+        let fresh = Seat::start(engine, self.name, index)?;
+        let old = std::mem::replace(&mut lock(&self.seats)[index], fresh);
+        old.give_up();
+        Ok(Some(old))
+    }
+}
