@@ -225,11 +225,9 @@ impl<T: Send + 'static> Eventual<T> {
     }
 
     /// The answer, or an error whose text names actor, message and reason.
-    pub fn result(self) -> impl Future<Output = Result<T, Lost>> + Send {
-        async move {
-            let address = self.address();
-            self.await.into_result_at(address.as_ref())
-        }
+    pub async fn result(self) -> Result<T, Lost> {
+        let address = self.address();
+        self.await.into_result_at(address.as_ref())
     }
 
     /// Blocks this thread until the end. For callers outside any executor; an actor that does this blocks its

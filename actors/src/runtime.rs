@@ -228,7 +228,7 @@ impl Runtime {
     /// A shutdown or a replacement that came between the check and the registration saw no such actor.
     fn end_if_shut(&self, pid: &AnyPid, seat: &Seat) {
         if self.inner.shutdown.check_open().is_err() {
-            let _ = pid.kill("the runtime shuts down");
+            drop(pid.kill("the runtime shuts down"));
         }
         if seat.is_lost() {
             self.inner.lose(pid);
@@ -438,7 +438,7 @@ impl Inner {
     pub(crate) fn abort(&self) {
         self.shutdown.close();
         for pid in self.actors_in_start_order() {
-            let _ = pid.kill("the runtime was dropped");
+            drop(pid.kill("the runtime was dropped"));
         }
         for lane in self.lanes() {
             lane.close();

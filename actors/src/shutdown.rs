@@ -225,7 +225,7 @@ fn drain_one(pid: &AnyPid, until: Instant, report: &mut ShutdownReport) {
         current: status.current,
         depth: status.depth,
     });
-    let _ = pid.kill("did not drain in time");
+    drop(pid.kill("did not drain in time"));
 }
 
 fn wait_for_thread(seat: &Arc<Seat>, until: Instant) -> Option<Offender> {
