@@ -52,6 +52,12 @@ impl Images {
         fs::write(done, version).expect("the cache can be written");
     }
 
+    /// A reference to busybox in an OCI layout, for tests that need any image at all.
+    pub(crate) fn busybox() -> String {
+        let layout = Self::with(&["busybox"]).image("library_busybox_latest").join("oci");
+        format!("oci:{}:latest", layout.display())
+    }
+
     /// One OCI layout with every image; tags are `repository:tag`.
     pub(crate) fn layout(&self) -> PathBuf {
         self.directory.join("layout")

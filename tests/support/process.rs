@@ -6,6 +6,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::cli::DEADLINE;
+
 /// A process that exists, or existed when it was found.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -47,6 +49,15 @@ pub(crate) fn readable_within(descriptor: impl AsFd, deadline: Duration) -> bool
             Err(error) => panic!("poll = {error}"),
         }
     }
+}
+
+/// Whether `one` ends before `other`; fails when neither does.
+pub(crate) fn first_to_end(one: &Process, other: &Process) -> bool {
+    let timeout = Timespec::try_from(DEADLINE).expect("deadlines of tests fit a timespec");
+    let mut watched = [&one.handle, &other.handle].map(|fd| PollFd::new(fd, PollFlags::IN));
+    let ready = poll(&mut watched, Some(&timeout)).expect("pidfds can be polled");
+    assert!(ready > 0, "neither process {} nor {} ends", one.pid, other.pid);
+    watched[0].revents().contains(PollFlags::IN)
 }
 
 /// Every pid of the host's PID namespace.

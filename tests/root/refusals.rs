@@ -1,0 +1,130 @@
+//! What cannot be done is refused in one line, with 125, and leaves nothing.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+
+use crate::support::images::Images;
+use crate::support::registry::{Access, PASSWORD, USER, free_port};
+use crate::support::{Ended, Registry, World, finish};
+
+/// Runs an image that cannot be run; returns the one line.
+#[track_caller]
+fn refused(ended: &Ended, words: &[&str]) {
+    ended.assert_code(125);
+    assert_eq!(ended.stdout, "");
+    let line = ended.one_error_line();
+    for word in words {
+        assert!(line.contains(word), "no {word:?} in: {line}");
+    }
+}
+
+fn run_image(world: &World, image: &str) -> Ended {
+    finish(world.longshore("run").args(["--image", image, "--command", "true"]))
+}
+
+#[test]
+fn an_image_that_the_registry_does_not_have() {
+    require!(root);
+    let world = World::new();
+    let registry = Registry::start();
+    let ended = run_image(&world, &registry.reference("library/nowhere:1"));
+    refused(&ended, &["library/nowhere"]);
+    world.assert_clean();
+}
+
+#[test]
+fn a_registry_that_is_down() {
+    require!(root);
+    let world = World::new();
+    let port = free_port();
+    let ended = run_image(&world, &format!("docker://127.0.0.1:{port}/library/busybox"));
+    refused(&ended, &[&format!("127.0.0.1:{port}")]);
+    world.assert_clean();
+}
+
+#[test]
+fn a_registry_that_wants_a_password() {
+    require!(root, overlayfs);
+    let world = World::new();
+    let registry = Registry::start_with(Access::Basic);
+    registry.push(&Images::with(&["busybox"]), &["library/busybox:latest"]);
+    let image = registry.reference("library/busybox");
+    refused(&run_image(&world, &image), &["library/busybox"]);
+
+    // Credentials as docker(1) keeps them.
+    let config = world.path().join("docker");
+    fs::create_dir(&config).expect("our own directory");
+    let word = base64(&format!("{USER}:{PASSWORD}"));
+    let text = format!("{{\"auths\":{{\"{}\":{{\"auth\":\"{word}\"}}}}}}", registry.address());
+    fs::write(config.join("config.json"), text).expect("our own directory");
+    let mut run = world.longshore("run");
+    run.args(["--image", &image, "--command", "echo let in"]).env("DOCKER_CONFIG", &config);
+    let ended = finish(&mut run);
+    ended.assert_code(0);
+    assert_eq!(ended.stdout, "let in\n");
+    world.assert_clean();
+}
+
+fn base64(text: &str) -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
+
+#[test]
+fn a_work_directory_without_space() {
+    require!(root, overlayfs);
+    let world = World::new();
+    let work = world.work_dir();
+    let size = c"size=1m";
+    mount("none", &work, "tmpfs", MountFlags::empty(), Some(size)).expect("root may mount");
+    let ended = run_image(&world, &Images::busybox());
+    refused(&ended, &["space"]);
+    unmount(&work, UnmountFlags::empty()).expect("nothing of the failed run uses it");
+    world.assert_clean();
+}
+
+#[test]
+fn an_ordinary_user() {
+    require!(root);
+    let world = World::new();
+    // The checkout may lie where others cannot look.
+    let program = world.path().join("longshore");
+    fs::copy(env!("CARGO_BIN_EXE_longshore"), &program).expect("our own directory");
+    for path in [world.path(), &program] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    }
+    let mut run = Command::new("setpriv");
+    run.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program).arg("run");
+    run.args(["--work-dir", "/nonexistent/work", "--runtime-dir", "/nonexistent/run"]);
+    let ended = finish(run.args(["--image", "docker://127.0.0.1:1/x", "--command", "true"]));
+    refused(&ended, &["root"]);
+    world.assert_clean();
+}
+
+#[test]
+fn contradictions_and_unknown_words_on_the_command_line() {
+    require!(root);
+    let world = World::new();
+    let image = Images::busybox();
+    let cases: &[&[&str]] = &[
+        &["--no-such-flag"],
+        &["--image", &image, "--shell", "true"],
+        &["--image", &image, "--command", "true", "--shell", "false", "--memory", "1M"],
+        &["--image", &image, "--command", "true", "--", "more"],
+        &["--image", &image, "--command", "true", "--name", "no/slash"],
+        &["--image", &image, "--command", "true", "--user", "nobody-knows"],
+        &["--image", &image, "--command", "true", "--workdir", "/no/such/directory"],
+        &["--image", &image, "--command", "true", "--image-provisioner-backend", "nonsense"],
+        &["--image-providers", "docker", "--isolation", "filesystem/linux", "--image", &image],
+    ];
+    for arguments in cases {
+        let ended = finish(world.longshore("run").args(*arguments));
+        ended.assert_code(125);
+        assert_eq!(ended.stdout, "", "{arguments:?}");
+        assert!(!ended.stderr.is_empty(), "{arguments:?} are refused without a word");
+    }
+    world.assert_clean();
+}
