@@ -255,7 +255,7 @@ fn arrow(kind: Kind, path: &str, parts: &[String]) -> bool {
 
 /// Words of the domain, which the actor runtime does not know.
 const DOMAIN: &[&str] =
-    &["containerizer", "rootfs", "cgroup", "isolator", "sandbox", "provisioner", "payload"];
+    &["containerizer", "rootfs", "cgroup", "isolator", "sandbox", "provisioner"];
 
 #[test]
 fn the_actor_runtime_knows_nothing_of_containers() {

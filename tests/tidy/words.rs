@@ -32,7 +32,7 @@ fn nothing_is_unwrapped() {
 #[test]
 fn tests_do_not_sleep() {
     let findings = find(&sources(), |source, index, word| {
-        let waits = matches!(word.text, "sleep" | "sleep_ms" | "park_timeout") && is_call(word);
+        let waits = matches!(word.text, "sleep" | "sleep_ms" | "sleep_until") && is_call(word);
         // The clock of the actor runtime is virtual in tests; its own sources implement it.
         let blocking = word.before.ends_with("thread::");
         waits && (blocking || source.lines[index].test)
