@@ -297,6 +297,7 @@ impl RecordV1 {
                 termination: self.termination.as_deref().map(from_json).transpose()?,
                 failure: self.failure.as_deref().map(from_json).transpose()?,
                 usage: from_json(&self.usage)?,
+                remaining: Vec::new(),
             },
         })
     }
@@ -393,6 +394,7 @@ mod tests {
                 }),
                 failure: None,
                 usage: Usage { cpu_ns: Some(1), ..Usage::default() },
+                remaining: Vec::new(),
             },
         };
         assert_eq!(RecordV1::freeze(&record).thaw(), Ok(record));

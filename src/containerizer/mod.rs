@@ -1,3 +1,8 @@
 //! ROOM: who exists. One actor routes by id; one supervisor actor per container owns its state.
 
+pub(crate) mod actor;
+pub(crate) mod messages;
+pub(crate) mod recorder;
+pub(crate) mod recovery;
+pub(crate) mod rooms;
 pub(crate) mod supervisor;

@@ -106,6 +106,9 @@ pub struct End {
     pub failure: Option<Failure>,
     /// Final figures, read after its last process was gone.
     pub usage: Usage,
+    /// What could not be undone yet; empty unless the container is stuck, and in no record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remaining: Vec<String>,
 }
 
 /// What is kept of an ended container until it is acknowledged, removed or aged out.

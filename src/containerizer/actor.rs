@@ -1,0 +1,202 @@
+//! The containerizer: who exists. It routes by id and holds no state of any container.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashmap::DashSet;
+use longshore_actors::{
+    AnyPid, Cx, Exit, Handler, Pid, Placement, Process, Reply, Spawn,
+};
+
+use super::messages::{Acknowledge, Bury, Close, Find, Launch};
+use super::recorder::messages::{Discard, Sandbox};
+use super::recovery::Orphan;
+use super::rooms::{Lane, Rooms};
+use super::supervisor::actor::{Assignment, Origin, Supervisor};
+use super::supervisor::messages::Wait;
+use crate::checkpoint;
+use crate::events::{EventHub, WallTime};
+use crate::limits;
+use crate::model::{ContainerConfig, ContainerId, Failure};
+
+/// Ids that somebody has launched and that have not ended; shared with the handles, so that an id in
+/// use is refused before anything is sent.
+pub(crate) type Reserved = Arc<DashSet<ContainerId>>;
+
+/// One actor for all containers of this process.
+pub(crate) struct Containerizer {
+    rooms: Arc<Rooms>,
+    lanes: Vec<Lane>,
+    next_lane: usize,
+    events: EventHub,
+    reserved: Reserved,
+    living: BTreeMap<ContainerId, Living>,
+    /// Ended containers whose record is kept, the oldest first, with the time of their end.
+    ended: VecDeque<(ContainerId, WallTime)>,
+    closed: bool,
+}
+
+struct Living {
+    pid: Pid<Supervisor>,
+    config: Arc<ContainerConfig>,
+    /// What it left is of no interest to anybody.
+    buried: bool,
+}
+
+impl Containerizer {
+    pub(crate) fn new(
+        rooms: Arc<Rooms>,
+        lanes: Vec<Lane>,
+        events: EventHub,
+        reserved: Reserved,
+    ) -> Self {
+        Self {
+            rooms,
+            lanes,
+            next_lane: 0,
+            events,
+            reserved,
+            living: BTreeMap::new(),
+            ended: VecDeque::new(),
+            closed: false,
+        }
+    }
+
+    fn supervise(&mut self, cx: &Cx<Self>, config: Arc<ContainerConfig>, origin: Origin) {
+        let id = config.container_id.clone();
+        let buried = matches!(origin, Origin::Orphan { .. });
+        let lane = self.lanes[self.next_lane % self.lanes.len()].clone();
+        self.next_lane = self.next_lane.wrapping_add(1);
+        let (rooms, assigned) = (Arc::clone(&self.rooms), Arc::clone(&config));
+        let spawn = Spawn::new(format!("supervisor {id}"), move || {
+            Supervisor::new(Assignment { config: assigned, rooms, lane, origin })
+        });
+        let spawn = spawn.capacity(limits::MAILBOX).place(Placement::With(cx.me().any()));
+        match cx.runtime().spawn(spawn) {
+            Ok(pid) => {
+                cx.watch(&pid.any());
+                self.living.insert(id, Living { pid, config, buried });
+            }
+            Err(error) => {
+                // Only a runtime that shuts down refuses a free name.
+                tracing::error!(container = %id, %error, "no supervisor");
+                self.reserved.remove(&id);
+            }
+        }
+    }
+
+    /// Records are dropped when they are old *and* many.
+    fn age_records(&mut self) {
+        let old = |ended: &WallTime| {
+            let age = std::time::SystemTime::from(WallTime::now())
+                .duration_since((*ended).into())
+                .unwrap_or(Duration::ZERO);
+            age >= limits::RECORD_AGE_MIN
+        };
+        while self.ended.len() > limits::RECORDS_KEPT_MIN {
+            match self.ended.front() {
+                Some((_, ended)) if old(ended) => {}
+                Some(_) | None => return,
+            }
+            if let Some((container_id, _)) = self.ended.pop_front() {
+                let discard = Discard { container_id, sandbox: Sandbox::Keep };
+                drop(self.rooms.discard.notify(discard));
+            }
+        }
+    }
+
+    /// The supervisor ended in order: nothing of the container is left but its record.
+    fn ended(&mut self, id: ContainerId, buried: bool) {
+        self.reserved.remove(&id);
+        if buried {
+            // Its owner is dead, so nobody will ask for its record.
+            let discard = Discard { container_id: id, sandbox: Sandbox::Remove };
+            drop(self.rooms.discard.notify(discard));
+        } else {
+            self.ended.push_back((id, WallTime::now()));
+            self.age_records();
+        }
+    }
+
+    /// The supervisor broke: what it had done is undone from what it had written down.
+    fn rescue(&mut self, cx: &mut Cx<Self>, config: Arc<ContainerConfig>, exit: &Exit) {
+        let id = config.container_id.clone();
+        tracing::error!(container = %id, %exit, "the supervisor is lost; its container is destroyed");
+        let path = self.rooms.paths.checkpoint(&id);
+        let reading = cx.blocking("bulk", "read checkpoint", move |_| {
+            checkpoint::read::<checkpoint::ContainerV1>(&path)
+        });
+        cx.run("rescue", reading.result(), move |containerizer: &mut Self, cx, read| {
+            let found = read.ok().and_then(Result::ok).flatten();
+            let (init, remembered) = match found {
+                Some(checkpoint) => (checkpoint.init, checkpoint.isolators),
+                None => (None, Vec::new()),
+            };
+            let init =
+                init.map(|(pid, start_time)| crate::launcher::InitPid { pid, start_time });
+            containerizer.supervise(cx, config, Origin::Orphan { init, remembered });
+        });
+    }
+}
+
+impl Process for Containerizer {
+    fn exited(&mut self, cx: &mut Cx<Self>, who: &AnyPid, why: &Exit) {
+        let entry = self.living.iter().find(|(_, living)| living.pid.any() == *who);
+        let Some(id) = entry.map(|(id, _)| id.clone()) else { return };
+        let Some(living) = self.living.remove(&id) else { return };
+        match why {
+            Exit::Normal => self.ended(id, living.buried),
+            Exit::Failed(_) | Exit::Panicked(_) | Exit::Killed(_) if self.closed => {}
+            Exit::Failed(_) | Exit::Panicked(_) | Exit::Killed(_) => {
+                self.rescue(cx, living.config, why);
+            }
+        }
+    }
+}
+
+impl Handler<Launch> for Containerizer {
+    fn handle(&mut self, Launch { config }: Launch, cx: &mut Cx<Self>) -> Reply<()> {
+        self.supervise(cx, config, Origin::Launch);
+        Reply::Now(())
+    }
+}
+
+impl Handler<Find> for Containerizer {
+    fn handle(&mut self, find: Find, _: &mut Cx<Self>) -> Reply<Option<Pid<Supervisor>>> {
+        Reply::Now(self.living.get(&find.container_id).map(|living| living.pid.clone()))
+    }
+}
+
+impl Handler<Bury> for Containerizer {
+    fn handle(
+        &mut self,
+        Bury { orphan }: Bury,
+        cx: &mut Cx<Self>,
+    ) -> Reply<super::supervisor::messages::Conclusion> {
+        let Orphan { config, init, remembered } = orphan;
+        let id = config.container_id.clone();
+        self.reserved.insert(id.clone());
+        self.supervise(cx, config, Origin::Orphan { init, remembered });
+        match self.living.get(&id) {
+            Some(living) => Reply::Later(living.pid.dispatch(Wait, limits::SHUTDOWN)),
+            None => Reply::promised().1,
+        }
+    }
+}
+
+impl Handler<Close> for Containerizer {
+    fn handle(&mut self, _: Close, _: &mut Cx<Self>) -> Reply<Vec<ContainerId>> {
+        self.closed = true;
+        Reply::Now(self.living.keys().cloned().collect())
+    }
+}
+
+impl Handler<Acknowledge> for Containerizer {
+    fn handle(&mut self, message: Acknowledge, _: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
+        let Acknowledge { container_id, sandbox } = message;
+        self.ended.retain(|(id, _)| *id != container_id);
+        let discard = Discard { container_id, sandbox };
+        Reply::Later(self.rooms.discard.dispatch(discard, limits::UNPROVISION))
+    }
+}

@@ -1,0 +1,75 @@
+//! What the containerizer accepts.
+
+use std::sync::Arc;
+
+use longshore_actors::{Message, Pid};
+
+use super::recovery::Orphan;
+use super::supervisor::actor::Supervisor;
+use super::supervisor::messages::Conclusion;
+use crate::model::{ContainerConfig, ContainerId};
+
+/// Begins to launch a container whose id the sender has reserved.
+#[derive(Debug)]
+pub(crate) struct Launch {
+    pub(crate) config: Arc<ContainerConfig>,
+}
+
+impl Message for Launch {
+    type Reply = ();
+
+    fn subject(&self) -> Option<String> {
+        Some(self.config.container_id.to_string())
+    }
+}
+
+/// Who owns the state of a container; `None`: never existed, or has ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Find {
+    pub(crate) container_id: ContainerId,
+}
+
+impl Message for Find {
+    type Reply = Option<Pid<Supervisor>>;
+
+    fn subject(&self) -> Option<String> {
+        Some(self.container_id.to_string())
+    }
+}
+
+/// Undoes what a dead owner has left. Answers when it is gone or stuck.
+#[derive(Debug)]
+pub(crate) struct Bury {
+    pub(crate) orphan: Orphan,
+}
+
+impl Message for Bury {
+    type Reply = Conclusion;
+
+    fn subject(&self) -> Option<String> {
+        Some(self.orphan.config.container_id.to_string())
+    }
+}
+
+/// Takes no more launches; answers with all that still exist.
+#[derive(Debug, Clone)]
+pub(crate) struct Close;
+
+impl Message for Close {
+    type Reply = Vec<ContainerId>;
+}
+
+/// Forgets an ended container.
+#[derive(Debug, Clone)]
+pub(crate) struct Acknowledge {
+    pub(crate) container_id: ContainerId,
+    pub(crate) sandbox: super::recorder::messages::Sandbox,
+}
+
+impl Message for Acknowledge {
+    type Reply = Result<(), crate::model::Failure>;
+
+    fn subject(&self) -> Option<String> {
+        Some(self.container_id.to_string())
+    }
+}

@@ -1,0 +1,147 @@
+//! The recorder: one actor on an arbiter of its own, because a disk may make it wait.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use longshore_actors::{Cx, Handler, Process, Reply};
+
+use super::messages::{Conclude, Create, Discard, Publish, Sandbox, Save};
+use crate::checkpoint::{self, CheckpointError, RecordV1};
+use crate::error::{Classified, ErrorKind, Stage, failure};
+use crate::events::EventHub;
+use crate::model::{ContainerId, Failure};
+use crate::paths::Paths;
+
+/// Writes, then publishes; in the order in which it is told.
+#[derive(Debug)]
+pub(crate) struct Recorder {
+    paths: Paths,
+    events: EventHub,
+}
+
+impl Recorder {
+    pub(crate) fn new(paths: Paths, events: EventHub) -> Self {
+        Self { paths, events }
+    }
+
+    fn make_directories(&self, id: &ContainerId) -> Result<(), RecordError> {
+        let runtime = self.paths.container(id);
+        make(&self.paths.records())?;
+        make(&runtime)?;
+        // Whoever had this name before has left its status here only if we died in between.
+        remove_file(&self.paths.status(id))?;
+        make(&self.paths.sandbox(id))
+    }
+}
+
+/// A directory or file of ours that cannot be made or removed.
+#[derive(Debug, thiserror::Error)]
+#[error("{action} {path}: {error}")]
+struct RecordError {
+    action: &'static str,
+    path: PathBuf,
+    #[source]
+    error: io::Error,
+}
+
+impl Classified for RecordError {
+    fn kind(&self) -> ErrorKind {
+        match self.error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Exhausted,
+            _ => ErrorKind::Host,
+        }
+    }
+
+    fn errno(&self) -> Option<String> {
+        let errno = self.error.raw_os_error()?;
+        Some(format!("{:?}", nix::errno::Errno::from_raw(errno)))
+    }
+}
+
+fn make(path: &Path) -> Result<(), RecordError> {
+    fs::create_dir_all(path)
+        .map_err(|error| RecordError { action: "create", path: path.to_owned(), error })
+}
+
+fn remove_file(path: &Path) -> Result<(), RecordError> {
+    absent_is_fine(path, fs::remove_file(path))
+}
+
+fn remove_tree(path: &Path) -> Result<(), RecordError> {
+    absent_is_fine(path, fs::remove_dir_all(path))
+}
+
+fn absent_is_fine(path: &Path, result: io::Result<()>) -> Result<(), RecordError> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(RecordError { action: "remove", path: path.to_owned(), error })
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+fn stage<T, E: Classified>(stage: Stage, result: Result<T, E>) -> Result<T, Failure> {
+    result.map_err(|error| failure(stage, &error))
+}
+
+impl Process for Recorder {}
+
+impl Handler<Create> for Recorder {
+    fn handle(&mut self, message: Create, _: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
+        let made = stage(Stage::Provision, self.make_directories(&message.container_id));
+        let path = self.paths.checkpoint(&message.container_id);
+        let written = made
+            .and_then(|()| stage(Stage::Provision, checkpoint::write(&path, &message.checkpoint)));
+        self.events.publish(message.update);
+        Reply::Now(written)
+    }
+}
+
+impl Handler<Save> for Recorder {
+    fn handle(&mut self, message: Save, _: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
+        let path = self.paths.checkpoint(&message.container_id);
+        let written: Result<(), CheckpointError> = checkpoint::write(&path, &message.checkpoint);
+        if let Some(update) = message.update {
+            self.events.publish(update);
+        }
+        Reply::Now(stage(Stage::Fork, written))
+    }
+}
+
+impl Handler<Publish> for Recorder {
+    fn handle(&mut self, message: Publish, _: &mut Cx<Self>) -> Reply<()> {
+        self.events.publish(message.update);
+        Reply::Now(())
+    }
+}
+
+impl Handler<Conclude> for Recorder {
+    fn handle(&mut self, message: Conclude, _: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
+        let id = &message.record.container_id;
+        let path = self.paths.records().join(id.to_string());
+        // A launch that failed because nothing can be written must still come to an end: its record
+        // is then in memory only, which is better than a container that cannot go.
+        if let Err(error) = checkpoint::write(&path, &RecordV1::freeze(&message.record)) {
+            tracing::warn!(%error, container = %id, "the record is kept in memory only");
+        }
+        let removed = stage(Stage::Destroy, remove_tree(&self.paths.container(id)));
+        if removed.is_ok() {
+            self.events.publish(message.update);
+        }
+        Reply::Now(removed)
+    }
+}
+
+impl Handler<Discard> for Recorder {
+    fn handle(&mut self, message: Discard, _: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
+        let id = &message.container_id;
+        let sandbox = match message.sandbox {
+            Sandbox::Keep => Ok(()),
+            Sandbox::Remove => remove_tree(&self.paths.sandbox(id)),
+        };
+        let record = remove_file(&self.paths.records().join(id.to_string()));
+        self.events.forget(id);
+        Reply::Now(stage(Stage::Destroy, sandbox.and(record)))
+    }
+}

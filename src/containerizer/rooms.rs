@@ -1,0 +1,51 @@
+//! The actors that a supervisor asks. Plain data; made by `start.rs`, or by tests with fakes.
+
+use longshore_actors::Handle;
+
+use super::recorder::messages::{Conclude, Create, Discard, Publish, Save};
+use crate::checkpoint::OwnerV1;
+use crate::fetcher::messages::Fetch;
+use crate::isolators::messages::{Cleanup, Isolate, Measure, Prepare, Update};
+use crate::launcher::Lifetime;
+use crate::launcher::messages::{Forget, Fork, Kill};
+use crate::paths::Paths;
+use crate::provisioner::messages::{Provision, Unprovision};
+
+/// What serves one container: actors of one arbiter that may block, so that consecutive kernel work
+/// of a stage crosses threads twice and not for every call.
+#[derive(Debug, Clone)]
+pub(crate) struct Lane {
+    pub(crate) provision: Handle<Provision>,
+    pub(crate) unprovision: Handle<Unprovision>,
+    pub(crate) prepare: Handle<Prepare>,
+    pub(crate) isolate: Handle<Isolate>,
+    pub(crate) update: Handle<Update>,
+    pub(crate) measure: Handle<Measure>,
+    pub(crate) cleanup: Handle<Cleanup>,
+    pub(crate) fork: Handle<Fork>,
+    pub(crate) kill: Handle<Kill>,
+    pub(crate) forget: Handle<Forget>,
+}
+
+/// What serves all containers.
+#[derive(Debug, Clone)]
+pub(crate) struct Rooms {
+    pub(crate) fetch: Handle<Fetch>,
+    pub(crate) create: Handle<Create>,
+    pub(crate) save: Handle<Save>,
+    pub(crate) conclude: Handle<Conclude>,
+    pub(crate) publish: Handle<Publish>,
+    pub(crate) discard: Handle<Discard>,
+    pub(crate) paths: Paths,
+    pub(crate) owner: OwnerV1,
+}
+
+impl Rooms {
+    /// What a container dies with.
+    pub(crate) const fn lifetime(&self) -> Lifetime {
+        match self.owner {
+            OwnerV1::Agent => Lifetime::Independent,
+            OwnerV1::Run => Lifetime::WithAgent,
+        }
+    }
+}
