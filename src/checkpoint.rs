@@ -25,7 +25,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::error::{Classified, ErrorKind};
 
-pub(crate) use v1::{ContainerV1, OwnerV1, RecordV1};
+pub(crate) use v1::{ConfigV1, ContainerV1, OwnerV1, RecordV1};
 
 const MAGIC: &[u8; 8] = b"LONGSHOR";
 const HEADER: usize = 8 + 1 + 1 + 2 + 4 + 16;

@@ -5,6 +5,7 @@ pub mod config;
 pub mod containerizer;
 pub mod error;
 pub mod events;
+mod fetcher;
 #[cfg(feature = "registry")]
 pub mod http;
 mod io;

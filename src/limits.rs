@@ -74,6 +74,12 @@ pub const KILL: Duration = Duration::from_secs(60);
 /// Cleaning up one isolator.
 pub const CLEANUP: Duration = Duration::from_secs(60);
 
+/// Cleaning up all isolators of a container, one after the other.
+pub const CLEANUP_ALL: Duration = Duration::from_secs(300);
+
+/// For questions whose answer is the end of a container: there is no deadline to them.
+pub const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+
 /// Removing a root file system.
 pub const UNPROVISION: Duration = Duration::from_secs(600);
 

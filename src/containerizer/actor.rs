@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashSet;
-use longshore_actors::{
-    AnyPid, Cx, Exit, Handler, Pid, Placement, Process, Reply, Spawn,
-};
+use longshore_actors::{AnyPid, Cx, Exit, Handler, Pid, Placement, Process, Reply, Spawn};
 
 use super::messages::{Acknowledge, Bury, Close, Find, Launch};
 use super::recorder::messages::{Discard, Sandbox};
@@ -133,8 +131,7 @@ impl Containerizer {
                 Some(checkpoint) => (checkpoint.init, checkpoint.isolators),
                 None => (None, Vec::new()),
             };
-            let init =
-                init.map(|(pid, start_time)| crate::launcher::InitPid { pid, start_time });
+            let init = init.map(|(pid, start_time)| crate::launcher::InitPid { pid, start_time });
             containerizer.supervise(cx, config, Origin::Orphan { init, remembered });
         });
     }

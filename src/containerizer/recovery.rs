@@ -10,9 +10,7 @@ use std::sync::Arc;
 
 use crate::checkpoint::{ContainerV1, OwnerV1};
 use crate::launcher::InitPid;
-use crate::model::{
-    CommandInfo, ContainerConfig, ContainerId, Output, PullPolicy, Resources,
-};
+use crate::model::{CommandInfo, ContainerConfig, ContainerId, Output, PullPolicy, Resources};
 
 /// A container without an owner.
 #[derive(Debug)]
@@ -42,7 +40,11 @@ pub(crate) enum Looker {
 }
 
 /// Who of those found has no owner.
-pub(crate) fn orphans(found: Vec<Found>, looker: Looker, sandbox: &dyn Fn(&ContainerId) -> std::path::PathBuf) -> Vec<Orphan> {
+pub(crate) fn orphans(
+    found: Vec<Found>,
+    looker: Looker,
+    sandbox: &dyn Fn(&ContainerId) -> std::path::PathBuf,
+) -> Vec<Orphan> {
     found
         .into_iter()
         .filter(|found| !found.run_lock_held)

@@ -9,9 +9,7 @@ use std::sync::Arc;
 use longshore_actors::Message;
 
 use super::{InitPid, Lifetime};
-use crate::model::{
-    ContainerConfig, ContainerId, Failure, LaunchInfo, Provisioned, WaitStatus,
-};
+use crate::model::{ContainerConfig, ContainerId, Failure, LaunchInfo, Provisioned, WaitStatus};
 
 /// Starts the init of a container; it waits to be released.
 #[derive(Debug, Clone)]

@@ -4,6 +4,8 @@
 //! starts the payload, waits for it and writes down how it ended. It never runs code of the
 //! embedding process.
 
+pub(crate) mod messages;
+
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 

@@ -6,6 +6,7 @@
 //! ```
 
 pub mod backends;
+pub(crate) mod messages;
 pub mod stores;
 
 pub use stores::docker::{DefaultRegistry, InvalidReference};

@@ -60,8 +60,11 @@ impl Classified for RecordError {
 }
 
 fn make(path: &Path) -> Result<(), RecordError> {
-    fs::create_dir_all(path)
-        .map_err(|error| RecordError { action: "create", path: path.to_owned(), error })
+    fs::create_dir_all(path).map_err(|error| RecordError {
+        action: "create",
+        path: path.to_owned(),
+        error,
+    })
 }
 
 fn remove_file(path: &Path) -> Result<(), RecordError> {

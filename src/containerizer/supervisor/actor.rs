@@ -243,7 +243,8 @@ impl Supervisor {
 
     /// An input that comes by itself, unless the container is being destroyed by then.
     fn arm(&mut self, cx: &mut Context, after: Duration, label: &'static str, input: Input) {
-        let key = cx.after(after, label, move |supervisor: &mut Self, cx| supervisor.input(cx, input));
+        let key =
+            cx.after(after, label, move |supervisor: &mut Self, cx| supervisor.input(cx, input));
         self.timers.push(key);
     }
 

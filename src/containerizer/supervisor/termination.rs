@@ -2,7 +2,7 @@
 
 use crate::error::{ErrorKind, Stage};
 use crate::model::{
-    Bytes, End, Failure, LimitedResource, Limitation, Termination, Usage, WaitStatus,
+    Bytes, End, Failure, Limitation, LimitedResource, Termination, Usage, WaitStatus,
 };
 
 use super::state::{Cause, Ending, Why};

@@ -76,7 +76,11 @@ impl Handler<Stop> for Supervisor {
 }
 
 impl Handler<Signal> for Supervisor {
-    fn handle(&mut self, Signal { signal }: Signal, _: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
+    fn handle(
+        &mut self,
+        Signal { signal }: Signal,
+        _: &mut Cx<Self>,
+    ) -> Reply<Result<(), Failure>> {
         let sent = self.must_run().and_then(|()| match &self.control {
             Some(control) => control.signal(signal),
             None => Ok(()),

@@ -161,10 +161,13 @@ impl Supervisor {
         cx.run("started", started, |supervisor: &mut Self, cx, (report, started)| {
             supervisor.await_end(cx, report);
             // Out of turn where the init died before it was released: its end tells the rest.
-            supervisor.input(cx, match started {
-                Ok(()) => Input::Done(Step::Start),
-                Err(failure) => Input::Failed(Step::Start, failure),
-            });
+            supervisor.input(
+                cx,
+                match started {
+                    Ok(()) => Input::Done(Step::Start),
+                    Err(failure) => Input::Failed(Step::Start, failure),
+                },
+            );
         });
     }
 

@@ -1,0 +1,3 @@
+//! ROOM: what a command needs, from URIs into the sandbox.
+
+pub(crate) mod messages;
