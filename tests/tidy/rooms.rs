@@ -13,7 +13,8 @@ enum Kind {
     Init,
     /// `launcher/build.rs`.
     Build,
-    /// `actor.rs`, `messages.rs`, `handle.rs`, `events.rs`: between rooms.
+    /// `actor.rs` and the folder beside it, `messages.rs`, `rooms.rs`, `handle.rs`, `events.rs`:
+    /// between rooms.
     Shell,
     /// `mod.rs`, `lib.rs`: what a room offers.
     Door,
@@ -36,6 +37,8 @@ fn kind(path: &str) -> Option<Kind> {
         _ if inside.starts_with("model/") => Kind::Pure,
         _ if matches!(name, "state.rs" | "plan.rs" | "recovery.rs") => Kind::Pure,
         _ if matches!(name, "actor.rs" | "messages.rs" | "handle.rs" | "events.rs") => Kind::Shell,
+        // The parts of a shell that outgrew its file, and the handles of other rooms.
+        _ if inside.contains("/actor/") || name == "rooms.rs" => Kind::Shell,
         _ if matches!(name, "mod.rs" | "lib.rs") => Kind::Door,
         _ => Kind::Plain,
     })
@@ -84,7 +87,11 @@ fn forbidden(kind: Kind) -> &'static [&'static str] {
 }
 
 /// Files that may name a crate which their kind may not, and why.
-const CRATE_EXCEPTIONS: &[(&str, &str, &str)] = &[];
+const CRATE_EXCEPTIONS: &[(&str, &str, &str)] = &[(
+    "src/containerizer/recorder/actor.rs",
+    "nix",
+    "the symbolic name of an error number of std's file calls; no system call",
+)];
 
 /// The dependencies of both packages, as Rust names them.
 fn dependencies() -> Vec<String> {
