@@ -105,11 +105,11 @@ impl Containerizer {
     /// Errors: `InvalidRequest` (the spec, or an isolator that it needs is not on), `Conflict` (the
     /// id is in use, or its record is not acknowledged), `Exhausted` (too many launches wait).
     pub fn launch(&self, spec: ContainerSpec) -> Result<Job, Error> {
-        let mut config = spec.validate().map_err(|error| Error::wrap(Stage::Configure, error))?;
-        let id = config.container_id.clone();
+        let id = spec.container_id().clone();
+        let invalid = |error| Error::wrap(Stage::Configure, error).of(&id);
+        let config = spec.into_config(self.inner.paths.sandbox(&id)).map_err(invalid)?;
         crate::spec::require_isolators(&config, &self.inner.isolation)
-            .map_err(|error| Error::wrap(Stage::Configure, error).of(&id))?;
-        config.sandbox = self.inner.paths.sandbox(&id);
+            .map_err(invalid)?;
         self.reserve(&id)?;
         let launched = self.inner.actor.notify(Launch { config: Arc::new(config) });
         launched.map_err(|refused| {
@@ -204,7 +204,7 @@ impl Containerizer {
         }
         match report.is_clean() {
             true => Ok(()),
-            false => Err(Error::new(Stage::Destroy, ErrorKind::Internal, report.to_string())),
+            false => Err(Error::new(Stage::Destroy, ErrorKind::Internal, format!("not shut down in order: {:?}", report.offenders))),
         }
     }
 }

@@ -6,3 +6,6 @@ pub(crate) mod recorder;
 pub(crate) mod recovery;
 pub(crate) mod rooms;
 pub(crate) mod supervisor;
+
+#[cfg(test)]
+mod tests;

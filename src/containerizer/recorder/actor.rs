@@ -9,7 +9,7 @@ use longshore_actors::{Cx, Handler, Process, Reply};
 use super::messages::{Conclude, Create, Discard, Publish, Sandbox, Save};
 use crate::checkpoint::{self, CheckpointError, RecordV1};
 use crate::error::{Classified, ErrorKind, Stage, failure};
-use crate::events::EventHub;
+use crate::events::{self, EventHub};
 use crate::model::{ContainerId, Failure};
 use crate::paths::Paths;
 
@@ -23,6 +23,15 @@ pub(crate) struct Recorder {
 impl Recorder {
     pub(crate) fn new(paths: Paths, events: EventHub) -> Self {
         Self { paths, events }
+    }
+
+    /// `terminated` is the last event of a container, also where a supervisor could not be told so
+    /// and asks again.
+    fn publish(&self, update: events::Update) {
+        let published = self.events.container(&update.container.container_id);
+        if published.is_none_or(|container| container.state.is_some()) {
+            self.events.publish(update);
+        }
     }
 
     fn make_directories(&self, id: &ContainerId) -> Result<(), RecordError> {
@@ -96,7 +105,7 @@ impl Handler<Create> for Recorder {
         let path = self.paths.checkpoint(&message.container_id);
         let written = made
             .and_then(|()| stage(Stage::Provision, checkpoint::write(&path, &message.checkpoint)));
-        self.events.publish(message.update);
+        self.publish(message.update);
         Reply::Now(written)
     }
 }
@@ -106,7 +115,7 @@ impl Handler<Save> for Recorder {
         let path = self.paths.checkpoint(&message.container_id);
         let written: Result<(), CheckpointError> = checkpoint::write(&path, &message.checkpoint);
         if let Some(update) = message.update {
-            self.events.publish(update);
+            self.publish(update);
         }
         Reply::Now(stage(Stage::Fork, written))
     }
@@ -114,7 +123,7 @@ impl Handler<Save> for Recorder {
 
 impl Handler<Publish> for Recorder {
     fn handle(&mut self, message: Publish, _: &mut Cx<Self>) -> Reply<()> {
-        self.events.publish(message.update);
+        self.publish(message.update);
         Reply::Now(())
     }
 }
@@ -130,7 +139,7 @@ impl Handler<Conclude> for Recorder {
         }
         let removed = stage(Stage::Destroy, remove_tree(&self.paths.container(id)));
         if removed.is_ok() {
-            self.events.publish(message.update);
+            self.publish(message.update);
         }
         Reply::Now(removed)
     }

@@ -1,0 +1,151 @@
+//! What an observer sees of ordinary lives; the logs are golden text.
+
+use std::time::Duration;
+
+use super::world::World;
+use crate::containerizer::supervisor::messages::{AwaitRunning, Destroy, Signal, Stop, Wait};
+use crate::limits;
+
+/// Compares with `tests/golden/lifecycle/<name>.txt`; `UPDATE_GOLDEN=1` writes it.
+fn golden(name: &str, log: &str) {
+    let path = format!("{}/tests/golden/lifecycle/{name}.txt", env!("CARGO_MANIFEST_DIR"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, log).expect("the tree is writable");
+    }
+    let expected = std::fs::read_to_string(&path).expect("run with UPDATE_GOLDEN=1 to write it");
+    assert_eq!(log, expected, "{path}");
+}
+
+#[tokio::test]
+async fn a_payload_that_exits_is_undone_and_recorded() {
+    let world = World::new();
+    let id = World::id("a");
+    world.launch(World::config("a")).await;
+    assert!(world.ask(&id, AwaitRunning).await.await.is_ok());
+    let ended = world.ask(&id, Wait).await;
+    world.host.exit(&id, 3 << 8);
+    world.clock.settle().await;
+    let end = ended.result().await.expect("it ended").end;
+    assert_eq!(end.termination.expect("it ran").exit_code, 3);
+    assert_eq!(end.usage.cpu_ns, Some(7));
+    golden("exit", &world.log());
+    world.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_destroy_ends_a_running_container_and_a_second_one_joins() {
+    let world = World::new();
+    let id = World::id("a");
+    world.launch(World::config("a")).await;
+    let supervisor = world.supervisor(&id).await.expect("it lives");
+    let first = supervisor.dispatch(Destroy, limits::FOREVER);
+    let second = supervisor.dispatch(Destroy, limits::FOREVER);
+    world.clock.settle().await;
+    let first = first.result().await.expect("ended").end;
+    assert_eq!(first, second.result().await.expect("ended").end);
+    assert_eq!(world.host.calls("kill"), 1);
+    golden("destroy", &world.log());
+    world.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_stop_waits_for_the_grace_and_then_destroys() {
+    let world = World::new();
+    let id = World::id("a");
+    world.launch(World::config("a")).await;
+    let stop = Stop { signal: Some(10), grace: Duration::from_secs(5) };
+    let stopped = world.ask(&id, stop).await;
+    assert_eq!(world.host.signals(), [10]);
+    world.advance(Duration::from_secs(4)).await;
+    assert!(!stopped.is_done(), "the payload has its grace");
+    world.advance(Duration::from_secs(1)).await;
+    let end = stopped.result().await.expect("ended").end;
+    assert!(end.termination.expect("it ran").stopped);
+    golden("stop", &world.log());
+    world.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_payload_that_heeds_the_stop_signal_ends_before_the_grace_does() {
+    let world = World::new();
+    let id = World::id("a");
+    world.launch(World::config("a")).await;
+    let stopped = world.ask(&id, Stop { signal: None, grace: limits::STOP_GRACE }).await;
+    assert_eq!(world.host.signals(), [15]);
+    world.host.exit(&id, 0);
+    world.clock.settle().await;
+    let termination = stopped.result().await.expect("ended").end.termination.expect("it ran");
+    assert_eq!((termination.exit_code, termination.stopped), (0, true));
+    world.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_container_that_runs_too_long_is_stopped_and_says_so() {
+    let world = World::new();
+    let id = World::id("a");
+    let mut config = World::config("a");
+    config.timeout = Some(Duration::from_secs(60));
+    world.launch(config).await;
+    let ended = world.ask(&id, Wait).await;
+    world.advance(Duration::from_secs(60) + limits::STOP_GRACE).await;
+    let termination = ended.result().await.expect("ended").end.termination.expect("it ran");
+    assert!(termination.timed_out);
+    world.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_payload_that_exits_at_once_is_seen_running_first() {
+    let world = World::new();
+    world.host.exit_at_once(0);
+    world.launch(World::config("a")).await;
+    world.clock.settle().await;
+    let log = world.log();
+    assert!(log.contains("a running pid=42\na destroying\na terminated exit_code=0\n"), "{log}");
+    world.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_signal_reaches_the_payload_only_while_it_runs() {
+    let world = World::new();
+    let id = World::id("a");
+    world.launch(World::config("a")).await;
+    let sent = world.ask(&id, Signal { signal: 12 }).await;
+    assert_eq!(sent.result().await.expect("answered"), Ok(()));
+    assert_eq!(world.host.signals(), [12]);
+    let _ = world.ask(&id, Destroy).await.await;
+    world.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_failed_undo_leaves_it_stuck_and_the_next_destroy_goes_on() {
+    for (call, what) in [("kill", "init a"), ("cleanup", "isolated a"), ("unprovision", "rootfs a")]
+    {
+        let world = World::new();
+        let id = World::id("a");
+        world.launch(World::config("a")).await;
+        world.host.fail_next(call);
+        let destroyed = world.ask(&id, Destroy).await.result().await.expect("answered");
+        assert!(destroyed.stuck.is_some(), "{call}");
+        assert_eq!(destroyed.remaining, [format!("{call} was refused")]);
+        assert!(world.host.held().iter().any(|held| held == what), "{call}");
+        golden(&format!("stuck-{call}"), &world.log());
+        let again = world.ask(&id, Destroy).await.result().await.expect("answered");
+        assert!(again.stuck.is_none(), "{call}");
+        world.assert_clean().await;
+    }
+}
+
+#[tokio::test]
+async fn two_containers_do_not_disturb_each_other() {
+    let world = World::new();
+    world.launch(World::config("a")).await;
+    world.launch(World::config("b")).await;
+    world.host.fail_next("cleanup");
+    let _ = world.ask(&World::id("a"), Destroy).await.await;
+    world.host.exit(&World::id("b"), 0);
+    world.clock.settle().await;
+    assert!(world.log().contains("b terminated exit_code=0"));
+    assert!(world.supervisor(&World::id("a")).await.is_some(), "stuck, and still there");
+    let _ = world.ask(&World::id("a"), Destroy).await.await;
+    world.assert_clean().await;
+}
