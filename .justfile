@@ -17,4 +17,4 @@ golden:
 
 # The fault tests with a given seed, as a failure prints it.
 faults SEED='':
-    LONGSHORE_FAULT_SEED={{SEED}} cargo test --test faults --test recovery
+    LONGSHORE_FAULT_SEED={{SEED}} cargo test --test faults

@@ -116,3 +116,29 @@ fn links_in_documents_lead_somewhere() {
 fn link_targets(line: &str) -> impl Iterator<Item = &str> {
     line.split("](").skip(1).filter_map(|rest| rest.split(')').next())
 }
+
+#[test]
+fn tests_named_in_the_specification_exist() {
+    let path = "docs/specification.md";
+    let sources = crate::source::sources();
+    let exists = |name: &str| {
+        let declaration = format!("fn {name}(");
+        sources.iter().any(|s| s.lines.iter().any(|line| line.code.contains(&declaration)))
+    };
+    let mut findings = Vec::new();
+    for (index, line) in read(path).lines().enumerate().filter(|(_, line)| line.starts_with("| ")) {
+        // Names of tests are sentences, so they have underscores, and stand in the last column.
+        let held_by = line.trim_end_matches('|').rsplit('|').next().unwrap_or_default();
+        for name in held_by.split('`').skip(1).step_by(2).filter(|name| is_test_name(name)) {
+            if !exists(name) {
+                findings.push(format!("{path}:{}: no test {name}", index + 1));
+            }
+        }
+    }
+    report(&findings, "correct the name, or say \"not yet tested\"");
+}
+
+fn is_test_name(name: &str) -> bool {
+    name.contains('_')
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
