@@ -157,9 +157,8 @@ pub(crate) fn held_namespaces() -> Vec<String> {
         .filter_map(|entry| fs::read_link(entry.path()).ok())
         .map(|target| target.to_string_lossy().into_owned())
         .filter(|target| {
-            kinds.iter().any(|kind| target.starts_with(kind))
-                || target == "anon_inode:[fscontext]"
-                || target.starts_with("/memfd:longshore")
+            let namespace = kinds.iter().any(|kind| target.starts_with(kind));
+            namespace || target == "anon_inode:[fscontext]"
         })
         .collect()
 }
