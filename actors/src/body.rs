@@ -92,13 +92,16 @@ impl<P: Process> Body<P> {
             assert!(!matches!(handling, Handling::Panic), "a panic put in by the filter");
             process.handle(message, cx)
         });
-        // Without a reply it panicked: the promise goes with the call and names that exit.
-        if let (Some(reply), Some(promise)) = (reply, promise) {
+        if reply.is_some() {
             self.core().control.count_handled();
-            match handling {
-                Handling::LoseReply => promise.lose(),
-                Handling::Normal | Handling::Panic => self.answer(reply, promise),
+        }
+        // Without a reply it panicked: the promise is dropped, which names that exit.
+        match (reply, promise, handling) {
+            (Some(_), Some(promise), Handling::LoseReply) => promise.lose(),
+            (Some(reply), Some(promise), Handling::Normal | Handling::Panic) => {
+                self.answer(reply, promise);
             }
+            (None, _, _) | (_, None, _) => {}
         }
         drop(unit);
     }
@@ -213,6 +216,7 @@ impl<P: Process> Body<P> {
         }
         let core = Arc::clone(self.core());
         let control = &core.control;
+        control.begin_end();
         control.terminate(Exit::Normal);
         let exit = control.exit_so_far();
         if let Some(mut process) = self.process.take() {
@@ -249,6 +253,13 @@ impl<P: Process> Drop for Body<P> {
 pub(crate) fn drop_caught<T>(value: T) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(value))) {
         tracing::warn!(text = %panic_text(&*payload), "a destructor panicked");
+    }
+}
+
+/// Runs foreign code where nobody else would catch its panic.
+pub(crate) fn run_caught(run: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {
+        tracing::warn!(text = %panic_text(&*payload), "a callback panicked");
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::body::run_caught;
 use crate::eventual::{Ask, Eventual, Promise, promise};
 use crate::lock;
 use crate::outcome::{Exit, Outcome};
@@ -212,7 +213,8 @@ impl Shared {
                 Some(at) if at <= now => {
                     let (_, due) = timers.queue.pop_first().expect("it was there a line ago");
                     drop(timers);
-                    due.due();
+                    // Wakers and destructors of others: their panic must not end the clock.
+                    run_caught(|| due.due());
                     timers = lock(&self.timers);
                 }
                 Some(at) => {

@@ -13,6 +13,7 @@ use crate::outcome::{Exit, Refusal};
 use crate::pid::{AnyPid, Notice};
 use crate::runtime::Inner;
 use crate::seat::Seat;
+use crate::work::Unit;
 
 const CLOSED: usize = 1 << (usize::BITS - 1);
 const TERMINATING: usize = 1 << (usize::BITS - 2);
@@ -53,6 +54,8 @@ struct End {
     published: Option<Exit>,
     promises: Vec<Promise<Exit>>,
     watchers: Vec<Weak<dyn Notice>>,
+    /// Held from the last turn until everybody has been told.
+    unit: Unit,
 }
 
 /// A line of [`Runtime::actors`](crate::Runtime::actors).
@@ -138,6 +141,14 @@ impl Control {
         self.gate.fetch_or(CLOSED | TERMINATING, Ordering::AcqRel);
     }
 
+    /// The last turn is over; the mailbox and the notices are still to come.
+    pub(crate) fn begin_end(&self) {
+        let mut end = lock(&self.end);
+        if end.published.is_none() {
+            end.unit = Unit::of(self.runtime.clock.work());
+        }
+    }
+
     /// Replaces the reason, for a failure on the way out.
     pub(crate) fn overrule(&self, exit: Exit) {
         lock(&self.end).decided = Some(exit);
@@ -216,6 +227,7 @@ impl Control {
         end.published = Some(exit.clone());
         let promises = std::mem::take(&mut end.promises);
         let watchers = std::mem::take(&mut end.watchers);
+        let _unit = std::mem::take(&mut end.unit);
         drop(end);
         self.gate.fetch_or(CLOSED | TERMINATING, Ordering::AcqRel);
         self.runtime.forget(self);

@@ -18,7 +18,7 @@ use actix::{Actor, ActorContext, Addr, Arbiter, ArbiterHandle, AsyncContext, Con
 use crate::body::{Body, Flow};
 use crate::eventual::{Eventual, Promise, promise};
 use crate::filter::Handling;
-use crate::outcome::{Fault, Outcome};
+use crate::outcome::{Exit, Fault, Outcome};
 use crate::process::{Handler, Message, Process};
 use crate::work::Unit;
 
@@ -39,6 +39,13 @@ impl<M: Message> Call<M> {
         unit: Unit,
     ) -> Self {
         Self { message, label, promise, handling: Handling::Normal, unit }
+    }
+
+    /// Goes away; the asker learns so at once.
+    pub(crate) fn drop_by_filter(self) {
+        if let Some(promise) = self.promise {
+            promise.end(Outcome::Abandoned(Exit::Killed("dropped by the filter")));
+        }
     }
 
     /// Never answers: the asker waits until its deadline.
@@ -85,10 +92,12 @@ impl<P: Process> Door<P> {
     where
         P: Handler<M>,
     {
+        #[expect(clippy::disallowed_methods, reason = "the gate before it keeps the bound")]
         self.0.do_send(call);
     }
 
     pub(crate) fn kick(&self, unit: Unit) {
+        #[expect(clippy::disallowed_methods, reason = "the runtime causes it, at most one waits")]
         self.0.do_send(Kick(unit));
     }
 }

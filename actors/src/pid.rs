@@ -131,7 +131,7 @@ impl<P: Handler<M>, M: Message> Receives<M> for Core<P> {
                 None => call.fail(Fault::injected("the message has no `duplicate`")),
             },
             Fate::Delay(by) => self.admit_later(by, call),
-            Fate::Drop => drop(call),
+            Fate::Drop => call.drop_by_filter(),
             Fate::LoseRequest => call.lose(),
             Fate::LoseReply => {
                 call.handling = Handling::LoseReply;

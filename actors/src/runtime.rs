@@ -420,7 +420,10 @@ struct Ending(AnyPid);
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.0.0.control().publish(&self.0);
+        let control = self.0.0.control();
+        // Where its body has ended it, that reason stands.
+        control.terminate(Exit::Killed("arbiter lost"));
+        control.publish(&self.0);
     }
 }
 
