@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, LOCATION};
 use reqwest::{Client, Response, StatusCode, Url};
+use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
@@ -93,7 +94,7 @@ impl Classified for ClientError {
     }
 }
 
-/// A client for the runtime that the caller runs on. Reads the host's certificates: blocks shortly.
+/// A client for the runtime that the caller runs on. Reads the named certificates: blocks shortly.
 pub(crate) fn client(config: &HttpConfig) -> Result<Client, ClientError> {
     let mut builder = Client::builder()
         .tls_backend_preconfigured(tls(config)?)
@@ -112,21 +113,18 @@ fn tls(config: &HttpConfig) -> Result<ClientConfig, ClientError> {
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| ClientError::Tls(error.to_string()))?;
-    let roots = roots(config)?;
-    Ok(match config.verify {
-        Verify::Certificates => builder.with_root_certificates(roots).with_no_client_auth(),
-        Verify::Nothing => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(trust::Everybody::new(provider)))
-            .with_no_client_auth(),
-    })
+    let verifier: Arc<dyn ServerCertVerifier> = match config.verify {
+        Verify::Certificates => Arc::new(trust::Authorities::new(provider, named(config)?)),
+        Verify::Nothing => Arc::new(trust::Everybody::new(provider)),
+    };
+    // Rustls calls every verifier of one's own dangerous; the first is its own, made when needed.
+    let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+    Ok(builder.with_no_client_auth())
 }
 
-/// The host's authorities, as far as they can be read (a minimal host has none, and plain HTTP must
-/// work there), and those that the operator named, which must be readable.
-fn roots(config: &HttpConfig) -> Result<RootCertStore, ClientError> {
+/// The authorities that the operator named, which must be readable.
+fn named(config: &HttpConfig) -> Result<RootCertStore, ClientError> {
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     for path in &config.ca_files {
         let refused = |reason: String| ClientError::Authorities { path: path.clone(), reason };
         let certificates = CertificateDer::pem_file_iter(path)

@@ -60,7 +60,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// A client with these settings and credentials. Reads certificates: blocks shortly.
+    /// A client with these settings and credentials. Reads the named certificates: blocks shortly.
     pub fn new(config: &RegistryConfig, credentials: DockerConfig) -> Result<Self, ClientError> {
         let patience = Patience {
             attempts: config.attempts.max(1),

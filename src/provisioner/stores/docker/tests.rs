@@ -2,6 +2,8 @@
 
 mod blobs;
 mod proofs;
+#[cfg(feature = "root-tests")]
+mod real;
 
 use std::time::Duration;
 
