@@ -32,6 +32,7 @@ impl World {
             .collect();
         let child = Command::new("/bin/sh")
             .args(["-c", &format!("{joins}echo joined && {{ {script}; }}")])
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .expect("sh starts");
