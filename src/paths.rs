@@ -106,6 +106,12 @@ impl Paths {
     }
 }
 
+/// A container's cgroup below our root in each hierarchy: `a/mesos/b` for `a.b`. The separator keeps
+/// our cgroups apart from those that a container makes itself.
+pub(crate) fn cgroup(id: &ContainerId) -> PathBuf {
+    PathBuf::from(id.levels().join("/mesos/"))
+}
+
 /// `containers/<a>/containers/<b>` for `a.b`.
 fn nested(directory: &str, id: &ContainerId) -> PathBuf {
     id.levels().iter().flat_map(|level| [directory, level.as_str()]).collect()
@@ -125,5 +131,6 @@ mod tests {
             paths.backend(&id, "overlay"),
             Path::new("/w/provisioner/containers/a/containers/b/backends/overlay")
         );
+        assert_eq!(cgroup(&id), Path::new("a/mesos/b"));
     }
 }

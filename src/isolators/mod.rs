@@ -22,10 +22,50 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+mod cgroups;
+mod docker;
+mod erased;
+mod filesystem;
+mod linux;
+mod namespaces;
+mod posix;
+mod selection;
+#[cfg(test)]
+mod tests;
+
+pub use erased::{DynIsolator, create};
+use erased::{Entry, entry};
+pub use selection::{
+    Asked, DEFAULT_FOR_IMAGES, DEFAULT_WITHOUT_IMAGE, ImageProvider, LauncherKind, SelectError,
+    Selection, select,
+};
+
 use crate::error::{Classified, ErrorKind};
-use crate::linux;
 use crate::model::{ContainerId, LaunchContext, LaunchInfo, Limitation, Resources, Usage};
 use crate::paths::Paths;
+
+/// Every isolator. Order of the table = order of `prepare`; `cleanup` goes in reverse.
+pub(crate) const TABLE: &[Entry] = &[
+    // First: what all others mount lands in what these two mount.
+    entry::<filesystem::posix::Posix>(),
+    entry::<filesystem::linux::Linux>(),
+    // Only measure; no order among them.
+    entry::<posix::cpu::Cpu>(),
+    entry::<posix::mem::Mem>(),
+    entry::<posix::rlimits::Rlimits>(),
+    // Before anything that may start a process for the container.
+    entry::<cgroups::cpu::Cpu>(),
+    entry::<cgroups::mem::Mem>(),
+    entry::<cgroups::pids::Pids>(),
+    // What to run, once it is known what it runs in.
+    entry::<docker::runtime::Runtime>(),
+    // Rights of the payload; no order among them.
+    entry::<linux::capabilities::Capabilities>(),
+    entry::<linux::nnp::NoNewPrivileges>(),
+    // After the file system: a fresh /proc and /dev/shm cover what it has mounted there.
+    entry::<namespaces::ipc::Ipc>(),
+    entry::<namespaces::pid::Pid>(),
+];
 
 /// What an isolator may know when it is made, once per start.
 #[derive(Debug, Clone)]
@@ -33,7 +73,7 @@ pub struct Host {
     /// Paths on disk.
     pub paths: Paths,
     /// The cgroup hierarchies of this host and our root in each.
-    pub cgroups: Arc<linux::cgroups::Cgroups>,
+    pub cgroups: Arc<crate::linux::cgroups::Cgroups>,
     /// Names of all isolators in use.
     pub isolation: Vec<String>,
     /// Where the sandbox appears in a container with its own root (`--sandbox-directory`).
@@ -147,9 +187,17 @@ pub enum IsolatorError {
     /// The state of the container forbids it.
     #[error("{0}")]
     Conflict(String),
+    /// What an isolator remembered cannot be read back.
+    #[error("the state that {isolator} kept cannot be read: {reason}")]
+    Forgotten {
+        /// Which.
+        isolator: &'static str,
+        /// Why.
+        reason: String,
+    },
     /// The kernel refused.
     #[error(transparent)]
-    Kernel(#[from] linux::Error),
+    Kernel(#[from] crate::linux::Error),
 }
 
 impl Classified for IsolatorError {
@@ -158,6 +206,7 @@ impl Classified for IsolatorError {
             Self::Invalid(_) => ErrorKind::InvalidRequest,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Conflict(_) => ErrorKind::Conflict,
+            Self::Forgotten { .. } => ErrorKind::Internal,
             Self::Kernel(error) => error.kind(),
         }
     }
@@ -165,7 +214,10 @@ impl Classified for IsolatorError {
     fn errno(&self) -> Option<String> {
         match self {
             Self::Kernel(error) => error.errno_name(),
-            Self::Invalid(_) | Self::Unsupported { .. } | Self::Conflict(_) => None,
+            Self::Invalid(_)
+            | Self::Unsupported { .. }
+            | Self::Conflict(_)
+            | Self::Forgotten { .. } => None,
         }
     }
 }

@@ -3,9 +3,11 @@
 //! Takes descriptors, paths and flags. The only `unsafe` of the library is here and in
 //! `launcher/init/`.
 
+pub mod capabilities;
 pub mod cgroups;
 pub(crate) mod clock;
 mod error;
+pub mod processes;
 pub mod stream;
 
 pub use error::Error;

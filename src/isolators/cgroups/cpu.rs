@@ -1,0 +1,74 @@
+//! `cgroups/cpu`: the CPUs that a container gets when others want them too, and never more.
+//!
+//! `cpus` becomes a share (`cpu.shares`, `cpu.weight`) and a quota of exactly the same size
+//! (`cpu.cfs_quota_us`, `cpu.max`). Without `cpus` nothing is limited; time is counted in any case.
+//!
+//! Kernel: cgroup controllers `cpu` and `cpuacct` (v1) or `cpu` (v2). Undo: the cgroups are removed.
+
+use super::place::{Place, refused};
+use crate::isolators::{Host, Isolator, IsolatorError};
+use crate::linux::cgroups::Controller;
+use crate::model::{ContainerId, LaunchContext, LaunchInfo, Resources, Usage};
+
+/// See the module.
+#[derive(Debug)]
+pub(in crate::isolators) struct Cpu {
+    place: Place,
+}
+
+const CPU: usize = 0;
+const CPUACCT: usize = 1;
+
+impl Isolator for Cpu {
+    const NAME: &'static str = "cgroups/cpu";
+    const NESTING: bool = true;
+    type Container = ();
+
+    fn create(host: &Host) -> Result<Self, IsolatorError> {
+        Ok(Self { place: Place::new(host, &[Controller::Cpu, Controller::Cpuacct])? })
+    }
+
+    fn prepare(
+        &self,
+        id: &ContainerId,
+        context: &LaunchContext,
+    ) -> Result<(LaunchInfo, ()), IsolatorError> {
+        let cgroups = self.place.make(id)?;
+        self.limit(id, &context.config.resources)?;
+        Ok((LaunchInfo { cgroups, ..LaunchInfo::default() }, ()))
+    }
+
+    fn update(
+        &self,
+        id: &ContainerId,
+        (): &mut (),
+        resources: &Resources,
+    ) -> Result<(), IsolatorError> {
+        self.limit(id, resources)
+    }
+
+    fn usage(&self, id: &ContainerId, (): &()) -> Result<Usage, IsolatorError> {
+        let time = self.place.group(id, CPUACCT)?.cpu_time()?;
+        Ok(Usage {
+            cpu_ns: time.total,
+            cpu_user_ns: time.user,
+            cpu_system_ns: time.system,
+            cpu_throttled_ns: self.place.group(id, CPU)?.cpu_throttled()?,
+            ..Usage::default()
+        })
+    }
+
+    fn cleanup(&self, id: &ContainerId, _: Option<&()>) -> Result<(), IsolatorError> {
+        self.place.remove(id)
+    }
+}
+
+impl Cpu {
+    fn limit(&self, id: &ContainerId, resources: &Resources) -> Result<(), IsolatorError> {
+        let Some(cpus) = resources.cpus else { return Ok(()) };
+        if !(cpus.is_finite() && cpus > 0.0) {
+            return Err(IsolatorError::Invalid(format!("{cpus} cpus; more than 0 are needed")));
+        }
+        self.place.group(id, CPU)?.set_cpus(cpus).map_err(refused)
+    }
+}

@@ -1,0 +1,201 @@
+//! `cgroups/mem`: a hard memory limit, exactly as written, swap included.
+//!
+//! When it is reached and nothing can be reclaimed, the kernel's OOM killer ends one process of the
+//! container. The payload may survive that: the watch tells that it happened, the end of the container
+//! is the payload's.
+//!
+//! Kernel: cgroup controller `memory`; the peak needs Linux 5.19 on v2. Undo: the cgroup is removed.
+
+use std::time::Duration;
+
+use rustix::io::Errno;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::place::{Place, refused};
+use crate::isolators::{Host, Isolator, IsolatorError, Watch};
+use crate::limits;
+use crate::linux::cgroups::{Controller, Group, MemoryEvents, OomNotifier, Version};
+use crate::model::{
+    Bytes, ContainerId, LaunchContext, LaunchInfo, Limitation, LimitedResource, Resources, Usage,
+};
+
+/// See the module.
+#[derive(Debug)]
+pub(in crate::isolators) struct Mem {
+    place: Place,
+}
+
+/// v1 notifies before it kills: the count follows within this time, if it kills at all.
+const KILL_FOLLOWS: Duration = Duration::from_millis(20);
+
+/// Looks at the count that often after a notification of v1.
+const KILL_FOLLOWS_TIMES: u32 = 25;
+
+impl Isolator for Mem {
+    const NAME: &'static str = "cgroups/mem";
+    const NESTING: bool = true;
+    /// The limit in bytes, once there is one.
+    type Container = Option<u64>;
+
+    fn create(host: &Host) -> Result<Self, IsolatorError> {
+        Ok(Self { place: Place::new(host, &[Controller::Memory])? })
+    }
+
+    fn prepare(
+        &self,
+        id: &ContainerId,
+        context: &LaunchContext,
+    ) -> Result<(LaunchInfo, Self::Container), IsolatorError> {
+        let cgroups = self.place.make(id)?;
+        let mut container = None;
+        self.limit(id, &mut container, &context.config.resources)?;
+        Ok((LaunchInfo { cgroups, ..LaunchInfo::default() }, container))
+    }
+
+    fn watch(&self, id: &ContainerId, container: &Self::Container) -> Option<Watch> {
+        let group = self.place.group(id, 0).ok()?;
+        let limit = *container;
+        // Registered here, not in the future: an event before its first poll is not lost.
+        let notifier = OomNotifier::new(&group);
+        Some(Box::pin(async move {
+            let events = wait_for_kill(notifier?, group.version()).await?;
+            Ok(limitation(&group, limit, events))
+        }))
+    }
+
+    fn limitation(
+        &self,
+        id: &ContainerId,
+        container: &Self::Container,
+    ) -> Result<Option<Limitation>, IsolatorError> {
+        let group = self.place.group(id, 0)?;
+        let events = group.memory_events()?;
+        Ok(struck(events).then(|| limitation(&group, *container, events)))
+    }
+
+    fn update(
+        &self,
+        id: &ContainerId,
+        container: &mut Self::Container,
+        resources: &Resources,
+    ) -> Result<(), IsolatorError> {
+        self.limit(id, container, resources)
+    }
+
+    fn usage(&self, id: &ContainerId, _: &Self::Container) -> Result<Usage, IsolatorError> {
+        let group = self.place.group(id, 0)?;
+        let memory = group.memory()?;
+        Ok(Usage {
+            memory: memory.current,
+            memory_peak: memory.peak,
+            oom_kills: Some(group.memory_events()?.oom_kills),
+            ..Usage::default()
+        })
+    }
+
+    fn cleanup(&self, id: &ContainerId, _: Option<&Self::Container>) -> Result<(), IsolatorError> {
+        self.place.remove(id)
+    }
+}
+
+impl Mem {
+    fn limit(
+        &self,
+        id: &ContainerId,
+        container: &mut Option<u64>,
+        resources: &Resources,
+    ) -> Result<(), IsolatorError> {
+        let Some(Bytes(bytes)) = resources.memory else { return Ok(()) };
+        if bytes < limits::MEMORY_LIMIT_MIN {
+            return Err(IsolatorError::Invalid(format!(
+                "a memory limit of {bytes} bytes is below {}",
+                limits::MEMORY_LIMIT_MIN
+            )));
+        }
+        self.place.group(id, 0)?.set_memory(bytes).map_err(refused)?;
+        *container = Some(bytes);
+        Ok(())
+    }
+}
+
+/// The limit made the kernel kill; the host's own lack of memory is not the container's limit.
+fn struck(events: MemoryEvents) -> bool {
+    events.at_limit && events.oom_kills > 0
+}
+
+async fn wait_for_kill(
+    notifier: OomNotifier,
+    version: Version,
+) -> Result<MemoryEvents, IsolatorError> {
+    #[expect(deprecated, reason = "its replacement is unsafe; the notifier owns what it names")]
+    let ready = AsyncFd::with_interest(notifier, Interest::READABLE).map_err(|error| {
+        IsolatorError::Kernel(crate::linux::Error::from_io("epoll_ctl(OOM notifier)", &error))
+    })?;
+    let mut looks = 1;
+    loop {
+        for look in 0..looks {
+            match ready.get_ref().check() {
+                Ok(events) if struck(events) => return Ok(events),
+                Ok(_) => {}
+                // The container is being removed; whoever waits for us is about to go as well.
+                Err(error) if matches!(error.errno, Errno::NOENT | Errno::NODEV) => {
+                    return std::future::pending().await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            if look + 1 < looks {
+                tokio::time::sleep(KILL_FOLLOWS).await;
+            }
+        }
+        match ready.readable().await {
+            Ok(mut guard) => guard.clear_ready(),
+            // The reactor is shutting down, and so are we.
+            Err(_) => return std::future::pending().await,
+        }
+        looks = match version {
+            Version::V1 => KILL_FOLLOWS_TIMES,
+            Version::V2 => 1,
+        };
+    }
+}
+
+fn limitation(group: &Group, limit: Option<u64>, events: MemoryEvents) -> Limitation {
+    let peak = group.memory().ok().and_then(|memory| memory.peak);
+    Limitation { resource: LimitedResource::Mem, limit, message: message(limit, peak, events) }
+}
+
+fn message(limit: Option<u64>, peak: Option<u64>, events: MemoryEvents) -> String {
+    let limit = limit.map_or_else(String::new, |bytes| format!(" of {bytes} bytes"));
+    let peak =
+        peak.map_or_else(String::new, |bytes| format!(", {bytes} bytes were in use at most"));
+    let killed = match events.oom_kills {
+        1 => "1 process was killed".to_owned(),
+        more => format!("{more} processes were killed"),
+    };
+    format!("memory limit{limit} reached: {killed}{peak}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_message_names_memory_limit_and_what_happened() {
+        let events = MemoryEvents { at_limit: true, oom_kills: 2 };
+        assert_eq!(
+            message(Some(33_554_432), Some(33_550_336), events),
+            "memory limit of 33554432 bytes reached: 2 processes were killed, \
+             33550336 bytes were in use at most"
+        );
+        let events = MemoryEvents { oom_kills: 1, ..events };
+        assert_eq!(message(None, None, events), "memory limit reached: 1 process was killed");
+    }
+
+    #[test]
+    fn a_kill_by_the_hosts_own_need_is_no_limitation() {
+        assert!(!struck(MemoryEvents { at_limit: false, oom_kills: 1 }));
+        assert!(!struck(MemoryEvents { at_limit: true, oom_kills: 0 }));
+        assert!(struck(MemoryEvents { at_limit: true, oom_kills: 1 }));
+    }
+}

@@ -1,0 +1,3 @@
+//! What the configuration of an image says of running it.
+
+pub(super) mod runtime;

@@ -1,0 +1,219 @@
+//! Isolators as objects: what each remembers becomes bytes, for the shell and the checkpoint.
+
+use std::sync::Arc;
+
+use super::{Host, InitPid, Isolator, IsolatorError, TABLE, Watch};
+use crate::model::{ContainerId, LaunchContext, LaunchInfo, Limitation, Resources, Usage};
+
+/// An isolator whose container state is opaque: bytes that mean something to it only.
+///
+/// The calls are those of [`Isolator`], with its contract.
+pub trait DynIsolator: Send + Sync {
+    /// As the operator writes it.
+    fn name(&self) -> &'static str;
+
+    /// Takes part in nested containers.
+    fn nesting(&self) -> bool;
+
+    /// [`Isolator::prepare`]; the bytes are handed to every later call.
+    fn prepare(
+        &self,
+        id: &ContainerId,
+        context: &LaunchContext,
+    ) -> Result<(LaunchInfo, Vec<u8>), IsolatorError>;
+
+    /// [`Isolator::isolate`]; answers with what is remembered now.
+    fn isolate(
+        &self,
+        id: &ContainerId,
+        container: &[u8],
+        init: InitPid,
+    ) -> Result<Vec<u8>, IsolatorError>;
+
+    /// [`Isolator::watch`].
+    fn watch(&self, id: &ContainerId, container: &[u8]) -> Result<Option<Watch>, IsolatorError>;
+
+    /// [`Isolator::limitation`].
+    fn limitation(
+        &self,
+        id: &ContainerId,
+        container: &[u8],
+    ) -> Result<Option<Limitation>, IsolatorError>;
+
+    /// [`Isolator::update`]; answers with what is remembered now.
+    fn update(
+        &self,
+        id: &ContainerId,
+        container: &[u8],
+        resources: &Resources,
+    ) -> Result<Vec<u8>, IsolatorError>;
+
+    /// [`Isolator::usage`].
+    fn usage(&self, id: &ContainerId, container: &[u8]) -> Result<Usage, IsolatorError>;
+
+    /// [`Isolator::cleanup`]. Bytes that cannot be read are as good as none: the id must do.
+    fn cleanup(&self, id: &ContainerId, container: Option<&[u8]>) -> Result<(), IsolatorError>;
+}
+
+impl<I: Isolator> DynIsolator for I {
+    fn name(&self) -> &'static str {
+        I::NAME
+    }
+
+    fn nesting(&self) -> bool {
+        I::NESTING
+    }
+
+    fn prepare(
+        &self,
+        id: &ContainerId,
+        context: &LaunchContext,
+    ) -> Result<(LaunchInfo, Vec<u8>), IsolatorError> {
+        let (info, container) = Isolator::prepare(self, id, context)?;
+        Ok((info, encode::<I>(&container)?))
+    }
+
+    fn isolate(
+        &self,
+        id: &ContainerId,
+        container: &[u8],
+        init: InitPid,
+    ) -> Result<Vec<u8>, IsolatorError> {
+        let mut container = decode::<I>(container)?;
+        Isolator::isolate(self, id, &mut container, init)?;
+        encode::<I>(&container)
+    }
+
+    fn watch(&self, id: &ContainerId, container: &[u8]) -> Result<Option<Watch>, IsolatorError> {
+        Ok(Isolator::watch(self, id, &decode::<I>(container)?))
+    }
+
+    fn limitation(
+        &self,
+        id: &ContainerId,
+        container: &[u8],
+    ) -> Result<Option<Limitation>, IsolatorError> {
+        Isolator::limitation(self, id, &decode::<I>(container)?)
+    }
+
+    fn update(
+        &self,
+        id: &ContainerId,
+        container: &[u8],
+        resources: &Resources,
+    ) -> Result<Vec<u8>, IsolatorError> {
+        let mut container = decode::<I>(container)?;
+        Isolator::update(self, id, &mut container, resources)?;
+        encode::<I>(&container)
+    }
+
+    fn usage(&self, id: &ContainerId, container: &[u8]) -> Result<Usage, IsolatorError> {
+        Isolator::usage(self, id, &decode::<I>(container)?)
+    }
+
+    fn cleanup(&self, id: &ContainerId, container: Option<&[u8]>) -> Result<(), IsolatorError> {
+        let container = container.and_then(|bytes| decode::<I>(bytes).ok());
+        Isolator::cleanup(self, id, container.as_ref())
+    }
+}
+
+impl std::fmt::Debug for dyn DynIsolator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+// JSON: the bytes are small, and a field that a later version adds can have a default.
+fn encode<I: Isolator>(container: &I::Container) -> Result<Vec<u8>, IsolatorError> {
+    serde_json::to_vec(container).map_err(|error| forgotten::<I>(&error))
+}
+
+fn decode<I: Isolator>(bytes: &[u8]) -> Result<I::Container, IsolatorError> {
+    serde_json::from_slice(bytes).map_err(|error| forgotten::<I>(&error))
+}
+
+fn forgotten<I: Isolator>(error: &serde_json::Error) -> IsolatorError {
+    IsolatorError::Forgotten { isolator: I::NAME, reason: error.to_string() }
+}
+
+/// One line of the table.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    /// As the operator writes it.
+    pub(crate) name: &'static str,
+    create: fn(&Host) -> Result<Arc<dyn DynIsolator>, IsolatorError>,
+}
+
+pub(super) const fn entry<I: Isolator>() -> Entry {
+    Entry { name: I::NAME, create: construct::<I> }
+}
+
+fn construct<I: Isolator>(host: &Host) -> Result<Arc<dyn DynIsolator>, IsolatorError> {
+    Ok(Arc::new(I::create(host)?))
+}
+
+/// Makes the isolators that `host.isolation` names, in table order.
+///
+/// Errors: the first isolator that this host cannot give. Names that are in no table are
+/// [`super::select`]'s to refuse.
+pub fn create(host: &Host) -> Result<Vec<Arc<dyn DynIsolator>>, IsolatorError> {
+    TABLE
+        .iter()
+        .filter(|entry| host.isolation.iter().any(|name| name == entry.name))
+        .map(|entry| (entry.create)(host))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug)]
+    struct Counter;
+
+    impl Isolator for Counter {
+        const NAME: &'static str = "test/counter";
+        type Container = u32;
+
+        fn create(_: &Host) -> Result<Self, IsolatorError> {
+            Ok(Self)
+        }
+
+        fn prepare(
+            &self,
+            _: &ContainerId,
+            _: &LaunchContext,
+        ) -> Result<(LaunchInfo, u32), IsolatorError> {
+            Ok((LaunchInfo::default(), 1))
+        }
+
+        fn isolate(
+            &self,
+            _: &ContainerId,
+            container: &mut u32,
+            _: InitPid,
+        ) -> Result<(), IsolatorError> {
+            *container += 1;
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_an_isolator_remembers_survives_as_bytes() {
+        let isolator: &dyn DynIsolator = &Counter;
+        let id = ContainerId::new("a").expect("valid");
+        let init = InitPid { pid: 1, start_time: 1 };
+        let first = encode::<Counter>(&1).expect("encoded");
+        let second = isolator.isolate(&id, &first, init).expect("isolated");
+        assert_eq!(decode::<Counter>(&second).expect("decoded"), 2);
+    }
+
+    #[test]
+    fn bytes_that_cannot_be_read_are_our_fault_and_do_not_hinder_a_cleanup() {
+        let isolator: &dyn DynIsolator = &Counter;
+        let id = ContainerId::new("a").expect("valid");
+        let error = isolator.usage(&id, b"nonsense").expect_err("unreadable");
+        assert!(error.to_string().contains("test/counter"), "{error}");
+        isolator.cleanup(&id, Some(b"nonsense")).expect("the id is enough");
+    }
+}

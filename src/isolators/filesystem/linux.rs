@@ -1,0 +1,296 @@
+//! `filesystem/linux`: a container has a root file system and a mount namespace of its own.
+//!
+//! With an image: `/proc`, `/sys`, `/dev` with the usual devices, a terminal file system, the sandbox
+//! at `--sandbox-directory`, the container's cgroups to read, and volumes; what of `/proc` and `/sys`
+//! would give the host away is hidden or read-only. Without: the host's files, and volumes over them
+//! that nobody else sees.
+//!
+//! Kernel: mount_namespaces(7) and the mount API, Linux 5.2. Undo: none needed, the mounts die with the
+//! last process.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags};
+
+use super::mounts;
+use super::posix::on_the_host;
+use super::volumes::{self, Ground};
+use crate::isolators::{Host, Isolator, IsolatorError};
+use crate::linux::Error;
+use crate::linux::cgroups::{Cgroups, Controller, Version};
+use crate::model::{
+    ContainerConfig, ContainerId, LaunchContext, LaunchInfo, Mount, MountSource, Namespace,
+    Provisioned, Rootfs, User,
+};
+use crate::paths;
+
+/// See the module.
+#[derive(Debug)]
+pub(in crate::isolators) struct Linux {
+    sandbox_directory: PathBuf,
+    isolation: Vec<String>,
+    cgroups: Arc<Cgroups>,
+}
+
+impl Isolator for Linux {
+    const NAME: &'static str = "filesystem/linux";
+    const NESTING: bool = true;
+    type Container = ();
+
+    fn create(host: &Host) -> Result<Self, IsolatorError> {
+        if !rustix::process::geteuid().is_root() {
+            return Err(IsolatorError::Unsupported {
+                feature: "mount namespaces",
+                detail: "filesystem/linux needs root".to_owned(),
+            });
+        }
+        crate::isolators::namespaces::require("mnt")?;
+        Ok(Self {
+            sandbox_directory: host.sandbox_directory.clone(),
+            isolation: host.isolation.clone(),
+            cgroups: Arc::clone(&host.cgroups),
+        })
+    }
+
+    fn prepare(
+        &self,
+        id: &ContainerId,
+        context: &LaunchContext,
+    ) -> Result<(LaunchInfo, ()), IsolatorError> {
+        let info = match &context.provisioned {
+            Some(provisioned) => self.in_an_image(id, &context.config, provisioned)?,
+            None => in_the_hosts_files(&context.config)?,
+        };
+        let namespaces = BTreeSet::from([Namespace::Mnt]);
+        Ok((LaunchInfo { namespaces, ..info }, ()))
+    }
+}
+
+fn in_the_hosts_files(config: &ContainerConfig) -> Result<LaunchInfo, IsolatorError> {
+    let ground = Ground::Host { sandbox: &config.sandbox };
+    Ok(LaunchInfo { mounts: volumes::mounts(&config.volumes, ground)?, ..on_the_host(config) })
+}
+
+impl Linux {
+    fn in_an_image(
+        &self,
+        id: &ContainerId,
+        config: &ContainerConfig,
+        provisioned: &Provisioned,
+    ) -> Result<LaunchInfo, IsolatorError> {
+        let mut mounts = mounts::standard();
+        mounts.extend(self.cgroup_mounts(id));
+        if !self.has("namespaces/ipc") {
+            mounts.push(mounts::shm());
+        }
+        mounts.push(mounts::bind(&config.sandbox, self.sandbox_directory.clone(), false));
+        let ground = Ground::Rootfs { sandbox: &self.sandbox_directory };
+        mounts.extend(volumes::mounts(&config.volumes, ground)?);
+        if provisioned.read_only {
+            check_mount_points(&provisioned.rootfs, &mounts, &self.sandbox_directory)?;
+        }
+        let paths = |list: &[&str]| list.iter().map(PathBuf::from).collect();
+        Ok(LaunchInfo {
+            mounts,
+            devices: mounts::devices(),
+            file_operations: mounts::links(),
+            masked_paths: paths(mounts::MASKED),
+            readonly_paths: paths(mounts::READ_ONLY),
+            ..self.runs_as(config)
+        })
+    }
+
+    /// Who and where, if no other isolator reads the image's configuration.
+    fn runs_as(&self, config: &ContainerConfig) -> LaunchInfo {
+        if self.has("docker/runtime") {
+            return LaunchInfo::default();
+        }
+        LaunchInfo {
+            working_directory: config.working_directory.clone(),
+            user: config.command.user.clone().map(User),
+            ..LaunchInfo::default()
+        }
+    }
+
+    /// The container's own cgroups, where programs such as language runtimes look for their limits.
+    fn cgroup_mounts(&self, id: &ContainerId) -> Vec<Mount> {
+        let root = Path::new("/sys/fs/cgroup");
+        let path = paths::cgroup(id);
+        let mut found: Vec<Mount> = Vec::new();
+        for (isolator, controllers) in [
+            ("cgroups/cpu", &[Controller::Cpu, Controller::Cpuacct][..]),
+            ("cgroups/mem", &[Controller::Memory]),
+            ("cgroups/pids", &[Controller::Pids]),
+        ] {
+            for controller in controllers.iter().filter(|_| self.has(isolator)) {
+                let Some(group) = self.cgroups.group(*controller, &path) else { continue };
+                let target = match group.version() {
+                    Version::V1 => root.join(controller.name()),
+                    Version::V2 => root.to_path_buf(),
+                };
+                let mount = mounts::cgroup(group.directory(), target);
+                if !found.contains(&mount) {
+                    found.push(mount);
+                }
+            }
+        }
+        // The v2 cgroup would cover the others.
+        found.sort_by_key(|mount| mount.target != root);
+        found
+    }
+
+    fn has(&self, isolator: &str) -> bool {
+        self.isolation.iter().any(|name| name == isolator)
+    }
+}
+
+/// Nothing can be made in a root file system that is read-only: what is mounted must have its place
+/// there. What is mounted below another mount has its place in that one.
+fn check_mount_points(
+    rootfs: &Rootfs,
+    mounts: &[Mount],
+    sandbox: &Path,
+) -> Result<(), IsolatorError> {
+    let root = open_root(rootfs)?;
+    for (index, mount) in mounts.iter().enumerate().filter(|(_, mount)| !mount.optional) {
+        let covered =
+            mounts[..index].iter().any(|earlier| mount.target.starts_with(&earlier.target));
+        if covered || exists_in(&root, &mount.target)? {
+            continue;
+        }
+        let what = match (&mount.source, mount.target == sandbox) {
+            (_, true) => "for the sandbox",
+            (MountSource::Filesystem { .. }, false) => "for a file system that every container has",
+            (MountSource::HostPath(_) | MountSource::ContainerPath(_), false) => "for a volume",
+        };
+        return Err(IsolatorError::Invalid(format!(
+            "the image's root file system is read-only and has no {} {what}; add it to the image, \
+             or use another backend",
+            mount.target.display()
+        )));
+    }
+    Ok(())
+}
+
+fn open_root(rootfs: &Rootfs) -> Result<std::os::fd::OwnedFd, IsolatorError> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let failed = |what: String| move |errno| Error::new(what, errno);
+    let opened = match rootfs {
+        Rootfs::Directory(path) => rustix::fs::open(path, flags, Mode::empty())
+            .map_err(failed(format!("open({:?}, PATH)", path.display().to_string())))?,
+        Rootfs::Detached(mount) => rustix::fs::openat(mount, ".", flags, Mode::empty())
+            .map_err(failed("openat(root file system, \".\", PATH)".to_owned()))?,
+    };
+    Ok(opened)
+}
+
+/// Links are followed as the container would: none leads out of `root`.
+fn exists_in(root: &std::os::fd::OwnedFd, path: &Path) -> Result<bool, IsolatorError> {
+    use rustix::io::Errno;
+
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT);
+    let missing = |errno: &Errno| matches!(*errno, Errno::NOENT | Errno::NOTDIR | Errno::LOOP);
+    match opened {
+        Ok(found) => Ok(rustix::fs::statat(&found, "", AtFlags::EMPTY_PATH).is_ok()),
+        Err(errno) if missing(&errno) => Ok(false),
+        Err(errno) => {
+            let call = format!("openat2(rootfs, {:?}, IN_ROOT)", path.display().to_string());
+            Err(Error::new(call, errno).into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isolators::tests::{config, context, host, provisioned};
+    use crate::model::Volume;
+
+    fn isolator(isolation: &[&str]) -> Linux {
+        let host = host(isolation);
+        Linux {
+            sandbox_directory: host.sandbox_directory,
+            isolation: host.isolation,
+            cgroups: host.cgroups,
+        }
+    }
+
+    fn targets(info: &LaunchInfo) -> Vec<&str> {
+        info.mounts.iter().filter_map(|mount| mount.target.to_str()).collect()
+    }
+
+    fn prepare(isolation: &[&str], context: &LaunchContext) -> Result<LaunchInfo, IsolatorError> {
+        let id = ContainerId::new("a").expect("valid");
+        isolator(isolation).prepare(&id, context).map(|(info, ())| info)
+    }
+
+    #[test]
+    fn a_root_file_system_gets_the_usual_mounts_in_order() {
+        let context = context(config(Some("rootfs:/srv")), Some(provisioned("/srv")));
+        let info = prepare(&["filesystem/linux"], &context).expect("prepared");
+        assert_eq!(
+            targets(&info),
+            [
+                "/proc",
+                "/sys",
+                "/sys/fs/cgroup",
+                "/dev",
+                "/dev/pts",
+                "/dev/shm",
+                "/mnt/mesos/sandbox"
+            ]
+        );
+        assert!(info.namespaces.contains(&Namespace::Mnt));
+        assert_eq!(info.devices.len(), 6);
+        assert!(info.masked_paths.contains(&"/proc/kcore".into()));
+        assert!(info.readonly_paths.contains(&"/proc/sys".into()));
+    }
+
+    #[test]
+    fn shared_memory_is_the_ipc_isolators_where_there_is_one() {
+        let context = context(config(Some("rootfs:/srv")), Some(provisioned("/srv")));
+        let info = prepare(&["filesystem/linux", "namespaces/ipc"], &context).expect("prepared");
+        assert!(!targets(&info).contains(&"/dev/shm"));
+    }
+
+    #[test]
+    fn on_the_hosts_files_only_volumes_are_mounted() {
+        let mut config = config(None);
+        config.volumes =
+            vec![Volume { source: "/usr".into(), target: "data".into(), read_only: true }];
+        let info = prepare(&["filesystem/linux"], &context(config, None)).expect("prepared");
+        assert_eq!(targets(&info), ["/sandbox/data"]);
+        assert!(info.mounts[0].flags.read_only);
+        assert!(info.devices.is_empty() && info.masked_paths.is_empty());
+        assert_eq!(info.working_directory, Some("/sandbox".into()));
+    }
+
+    #[test]
+    fn a_read_only_root_must_have_the_mount_points() {
+        let root = tempfile::tempdir().expect("a scratch directory");
+        let mut image = provisioned(root.path().to_str().expect("text"));
+        image.read_only = true;
+        let context = context(config(Some("rootfs:/srv")), Some(image));
+        let message = || prepare(&["filesystem/linux"], &context).expect_err("refused").to_string();
+        assert!(message().contains("has no /proc"), "{}", message());
+        for directory in ["proc", "sys", "dev"] {
+            std::fs::create_dir(root.path().join(directory)).expect("made");
+        }
+        assert!(message().contains("has no /mnt/mesos/sandbox for the sandbox"), "{}", message());
+        std::fs::create_dir_all(root.path().join("mnt/mesos/sandbox")).expect("made");
+        prepare(&["filesystem/linux"], &context).expect("all is there");
+    }
+
+    #[test]
+    fn a_link_in_the_image_is_followed_inside_it() {
+        let root = tempfile::tempdir().expect("a scratch directory");
+        std::os::unix::fs::symlink("/usr", root.path().join("proc")).expect("a link");
+        let opened = open_root(&Rootfs::Directory(root.path().into())).expect("opened");
+        assert!(!exists_in(&opened, Path::new("/proc")).expect("looked"), "the host has /usr");
+        std::fs::create_dir(root.path().join("usr")).expect("made");
+        assert!(exists_in(&opened, Path::new("/proc")).expect("looked"));
+    }
+}
