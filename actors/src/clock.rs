@@ -116,7 +116,7 @@ impl Clock {
     }
 
     /// Ends after `duration` on this clock; a discard ends the wait at once.
-    pub fn sleep(&self, duration: Duration) -> Eventual<()> {
+    pub fn after(&self, duration: Duration) -> Eventual<()> {
         let (promise, eventual) = promise();
         let sleeper = Arc::new(Sleeper(Mutex::new(None)));
         let woken = Arc::downgrade(&sleeper);
@@ -297,7 +297,7 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// The timer of [`Clock::sleep`].
+/// The timer of [`Clock::after`].
 struct Sleeper(Mutex<Option<Promise<()>>>);
 
 impl Due for Sleeper {

@@ -39,7 +39,7 @@ fn the_drop_returns_while_an_actor_hangs_and_all_threads_end_when_it_does() {
     let runtime = Runtime::builder().group("main", 2).lane("bulk", 1).build().expect("threads");
     let pid = runtime.spawn(Spawn::new("a", || Holder)).expect("spawned");
     let clone = runtime.clone();
-    let inside = runtime.clock().sleep(Duration::from_secs(3600));
+    let inside = runtime.clock().after(Duration::from_secs(3600));
     runtime.blocking("bulk", "nothing", |_| ()).blocking_wait().into_result().expect("it runs");
     let (release, held) = channel();
     let asked = pid.dispatch(Hold(held), Duration::from_secs(3600));

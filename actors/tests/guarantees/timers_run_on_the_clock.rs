@@ -81,7 +81,7 @@ fn the_real_clock_fires_too() {
 #[tokio::test]
 async fn a_sleep_ends_when_its_time_comes_or_when_it_is_discarded() {
     let clock = Clock::virtual_();
-    let (short, long) = (clock.sleep(SECOND), clock.sleep(3600 * SECOND));
+    let (short, long) = (clock.after(SECOND), clock.after(3600 * SECOND));
     clock.advance(SECOND);
     assert!(short.await.is_ok());
     long.discard("no longer");

@@ -42,7 +42,7 @@ async fn waiting_for_time_is_not_outstanding_work() {
     let (pid, clock) = (world.probe("a"), world.runtime.clock());
     let sleeping = clock.clone();
     ask(&pid, move |_, cx| {
-        cx.run("nap", sleeping.sleep(SECOND), |probe, _, _| probe.say("awake"));
+        cx.run("nap", sleeping.after(SECOND), |probe, _, _| probe.say("awake"));
         cx.after(SECOND, "timer", |probe, _| probe.say("timer"));
     });
     clock.settle().await;
@@ -69,7 +69,7 @@ async fn the_end_of_an_actor_is_settled_with_its_notices() {
 async fn background_tasks_count_while_they_can_run() {
     let world = World::virtual_();
     let clock = world.runtime.clock();
-    let (log, sleep) = (world.log.clone(), clock.sleep(SECOND));
+    let (log, sleep) = (world.log.clone(), clock.after(SECOND));
     let task = world.runtime.spawn_future("kernel", "task", async move {
         log.send("before".into()).expect("the test listens");
         let _ = sleep.await;
