@@ -35,7 +35,7 @@ pub enum Verify {
     Nothing,
 }
 
-/// Whether `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` of the environment are followed.
+/// Whether `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY` of the environment are followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Proxy {
     /// They are.
@@ -80,6 +80,9 @@ pub enum ClientError {
         /// One line.
         reason: String,
     },
+    /// A proxy of the environment is no URL. Its text is not shown: it may hold a password.
+    #[error("the environment's {0} is no URL of a proxy")]
+    Proxy(&'static str),
     /// The TLS library refused its settings.
     #[error("cannot set TLS up: {0}")]
     Tls(String),
@@ -88,7 +91,7 @@ pub enum ClientError {
 impl Classified for ClientError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Authorities { .. } => ErrorKind::InvalidRequest,
+            Self::Authorities { .. } | Self::Proxy(_) => ErrorKind::InvalidRequest,
             Self::Tls(_) => ErrorKind::Internal,
         }
     }
@@ -101,11 +104,34 @@ pub(crate) fn client(config: &HttpConfig) -> Result<Client, ClientError> {
         .user_agent(concat!("longshore/", env!("CARGO_PKG_VERSION")))
         // Followed by `get` instead, which knows what must not travel to another host.
         .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(config.connect);
-    if config.proxy == Proxy::None {
-        builder = builder.no_proxy();
+        .connect_timeout(config.connect)
+        // Its own reading of the environment would send requests for this host to the proxy.
+        .no_proxy();
+    if config.proxy == Proxy::Environment {
+        for proxy in proxies(&|name| std::env::var(name).ok())? {
+            builder = builder.proxy(proxy);
+        }
     }
     builder.build().map_err(|error| ClientError::Tls(cause(&error)))
+}
+
+/// The proxies of an environment. This host is never reached through one.
+fn proxies(variable: &dyn Fn(&str) -> Option<String>) -> Result<Vec<reqwest::Proxy>, ClientError> {
+    let either = |name: &str| variable(name).or_else(|| variable(&name.to_ascii_lowercase()));
+    let except = format!("localhost,127.0.0.0/8,::1,{}", either("NO_PROXY").unwrap_or_default());
+    let kinds: [(&str, fn(String) -> reqwest::Result<reqwest::Proxy>); 3] = [
+        ("HTTPS_PROXY", |url| reqwest::Proxy::https(url)),
+        ("HTTP_PROXY", |url| reqwest::Proxy::http(url)),
+        ("ALL_PROXY", |url| reqwest::Proxy::all(url)),
+    ];
+    let mut proxies = Vec::new();
+    for (name, make) in kinds {
+        if let Some(url) = either(name).filter(|url| !url.trim().is_empty()) {
+            let proxy = make(url).map_err(|_| ClientError::Proxy(name))?;
+            proxies.push(proxy.no_proxy(reqwest::NoProxy::from_string(&except)));
+        }
+    }
+    Ok(proxies)
 }
 
 fn tls(config: &HttpConfig) -> Result<ClientConfig, ClientError> {
@@ -284,4 +310,54 @@ fn lower_first(text: &str) -> String {
 pub(crate) fn one_line(text: &str) -> String {
     let clean = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
     clean.take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::scripted::{Answer, Server};
+    use super::*;
+
+    /// What a client with this proxy gets from `url`.
+    async fn through(proxy: String, exceptions: &str, url: &str) -> Result<u16, NoAnswer> {
+        let variable = |name: &str| match name {
+            "http_proxy" => Some(proxy.clone()),
+            "NO_PROXY" => Some(exceptions.to_owned()),
+            _ => None,
+        };
+        let mut builder = Client::builder().no_proxy();
+        builder = builder.tls_backend_preconfigured(tls(&HttpConfig::default()).expect("settings"));
+        for proxy in proxies(&variable).expect("valid") {
+            builder = builder.proxy(proxy);
+        }
+        let get = Get {
+            url: Url::parse(url).expect("an URL"),
+            headers: HeaderMap::new(),
+            authorization: None,
+            patience: Duration::from_secs(20),
+        };
+        let answer = super::get(&builder.build().expect("a client"), &get).await?;
+        Ok(answer.response.status().as_u16())
+    }
+
+    #[tokio::test]
+    async fn a_proxy_is_asked_for_other_hosts_and_never_for_this_one() {
+        let proxy = Server::start(|_, _| Answer::new(299, "")).await;
+        let url = format!("http://{}", proxy.authority());
+        let far = "http://far.invalid/x";
+        assert_eq!(through(url.clone(), "", far).await.expect("by the proxy"), 299);
+        assert_eq!(proxy.requests()[0].target, far);
+        assert!(through(url.clone(), "far.invalid", far).await.is_err());
+
+        let here = Server::start(|_, _| Answer::new(204, "")).await;
+        let address = format!("http://{}/x", here.authority());
+        assert_eq!(through(url, "", &address).await.expect("directly"), 204);
+        assert_eq!((proxy.requests().len(), here.requests().len()), (1, 1));
+    }
+
+    #[test]
+    fn a_proxy_that_is_no_url_is_named_without_its_text() {
+        let variable = |name: &str| (name == "HTTPS_PROXY").then(|| "http://:secret :x".to_owned());
+        let error = proxies(&variable).expect_err("no URL").to_string();
+        assert_eq!(error, "the environment's HTTPS_PROXY is no URL of a proxy");
+    }
 }
