@@ -38,6 +38,17 @@ pub const LAYER_RATIO_MAX: u64 = 1100;
 /// Unpacked bytes before the ratio is looked at.
 pub const LAYER_RATIO_FREE_BYTES: u64 = 64 << 20;
 
+/// Bytes of one extension header of a tar (pax records, long names); capabilities, ACLs and names of
+/// 4 KiB fit many times.
+pub const TAR_EXTENSION_BYTES_MAX: u64 = 1 << 20;
+
+/// Ranges of data in one sparse file; 16 bytes of memory each.
+pub const SPARSE_RANGES_MAX: usize = 256 << 10;
+
+/// Paths of directories that a layer uses without having them, in bytes; kept in memory until the
+/// layers below are known.
+pub const LAYER_IMPLICIT_BYTES_MAX: usize = 8 << 20;
+
 /// Blobs of one image in flight; more would not be faster and take memory.
 pub const BLOBS_IN_FLIGHT: usize = 3;
 

@@ -9,5 +9,6 @@ pub(crate) mod clock;
 mod error;
 pub mod processes;
 pub mod stream;
+pub mod fs;
 
 pub use error::Error;

@@ -7,6 +7,9 @@
 
 pub mod backends;
 pub(crate) mod messages;
+mod extract;
+pub mod layer;
+mod replicate;
 pub mod stores;
 
 pub use stores::docker::{DefaultRegistry, InvalidReference};
