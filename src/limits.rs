@@ -45,6 +45,9 @@ pub const TAR_EXTENSION_BYTES_MAX: u64 = 1 << 20;
 /// Ranges of data in one sparse file; 16 bytes of memory each.
 pub const SPARSE_RANGES_MAX: usize = 256 << 10;
 
+/// Members of an archive of an image (`docker save`, OCI); their places are kept in memory.
+pub const ARCHIVE_MEMBERS_MAX: usize = 100_000;
+
 /// Paths of directories that a layer uses without having them, in bytes; kept in memory until the
 /// layers below are known.
 pub const LAYER_IMPLICIT_BYTES_MAX: usize = 8 << 20;

@@ -10,5 +10,6 @@ mod error;
 pub mod processes;
 pub mod stream;
 pub mod fs;
+pub mod overlay;
 
 pub use error::Error;

@@ -1,6 +1,25 @@
 //! Image stores: one folder for each way in which images are kept elsewhere; one cache for all.
 
+mod cache;
 pub mod docker;
+mod error;
+mod image_store;
+mod lease;
+mod manifest;
+pub mod oci;
+mod origin;
+mod pipeline;
+mod prune;
+mod pull;
+mod table;
+mod verify;
+
+pub use error::StoreError;
+pub use image_store::{ImageStore, LayerDir, StoreConfig, StoredImage};
+pub use lease::Lease;
+pub use manifest::Platform;
+pub use prune::{ImageRow, Pruned};
+pub use pull::{Progress, ProgressFn};
 
 use std::future::Future;
 use std::path::PathBuf;

@@ -4,6 +4,7 @@
 //! feature `registry`, `Registry`: the client whose `source` is one image's `Source`.
 //! Does not verify, unpack or keep anything: that is the store's work, the same for every source.
 
+pub(crate) mod archive;
 mod reference;
 
 #[cfg(feature = "registry")]

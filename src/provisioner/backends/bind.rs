@@ -1,0 +1,72 @@
+//! `bind`: an image of one layer, shown read-only where it is. Nothing is copied and nothing can be
+//! written; mount points of the container must exist in the image.
+//!
+//! Kernel: bind mounts; a detached one with open_tree(2), Linux 5.2.
+//! Undo: unmount (if on the host).
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Assembled, Assembly, Backend, BackendError, Exposure, make};
+use crate::linux::overlay;
+use crate::model::Rootfs;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Bind;
+
+const NAME: &str = "bind";
+
+impl Backend for Bind {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn automatic(&self) -> bool {
+        false
+    }
+
+    fn supported(&self, _directory: &Path) -> Result<(), BackendError> {
+        match nix::unistd::geteuid().is_root() {
+            true => Ok(()),
+            false => {
+                let reason = "it needs root".to_owned();
+                Err(BackendError::Unsupported { backend: NAME, reason })
+            }
+        }
+    }
+
+    fn provision(&self, assembly: &Assembly<'_>) -> Result<Assembled, BackendError> {
+        let [layer] = assembly.layers else {
+            let reason = format!("it takes one layer, the image has {}", assembly.layers.len());
+            return Err(BackendError::Image { backend: NAME, reason });
+        };
+        let target = assembly.rootfs();
+        make(&target)?;
+        mount(layer, &target).map_err(BackendError::kernel(&target))?;
+        let rootfs = match assembly.exposure {
+            Exposure::Host => {
+                overlay::share_one_way(&target).map_err(BackendError::kernel(&target))?;
+                Rootfs::Directory(target)
+            }
+            Exposure::Private => detached(target)?,
+        };
+        Ok(Assembled { rootfs, ephemeral: Vec::new(), read_only: true })
+    }
+
+    fn destroy(&self, directory: &Path, id: &str) -> Result<(), BackendError> {
+        super::unmount(&super::rootfs(directory, id))
+    }
+}
+
+fn mount(layer: &Path, target: &Path) -> Result<(), crate::linux::Error> {
+    overlay::bind_at(layer, target)?;
+    overlay::remount_read_only(target)
+}
+
+/// The clone of a read-only mount is read-only: mount_setattr(2) is not needed.
+fn detached(target: PathBuf) -> Result<Rootfs, BackendError> {
+    let cloned = overlay::clone_mount(&target);
+    super::unmount(&target)?;
+    Ok(Rootfs::Detached(Arc::new(cloned.map_err(BackendError::kernel(&target))?)))
+}
