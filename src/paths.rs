@@ -4,6 +4,7 @@
 //! <work_dir>/                              persistent
 //!   containers/<id>/                       sandbox: stdout, stderr, fetched files
 //!   provisioner/containers/<id>/backends/<backend>/{rootfses,scratch}/<uuid>/
+//!   provisioner/targets/<hex>/             an image shown by `provision REF DIR`
 //!   store/                                 images; laid out by provisioner/stores/cache.rs
 //! <runtime_dir>/                           lost at reboot, best a tmpfs
 //!   boot_id                                tells what is stale
@@ -13,9 +14,10 @@
 //!   cgroups/<controller>/                  v1 hierarchies that the host had not mounted
 //! ```
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::model::ContainerId;
+use crate::model::{ContainerId, Digest};
 
 /// Builds every path from the two roots.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +60,12 @@ impl Paths {
     /// What the provisioner keeps of one container.
     pub fn provisioned(&self, id: &ContainerId) -> PathBuf {
         self.provisioner().join(nested("containers", id))
+    }
+
+    /// What the provisioner keeps of an image shown at a directory of the operator's choice.
+    pub fn provisioned_at(&self, target: &Path) -> PathBuf {
+        let name = Digest::of(target.as_os_str().as_bytes());
+        self.provisioner().join("targets").join(name.hex())
     }
 
     /// What one backend keeps of one container.

@@ -7,9 +7,9 @@ pub mod capabilities;
 pub mod cgroups;
 pub(crate) mod clock;
 mod error;
-pub mod processes;
-pub mod stream;
 pub mod fs;
 pub mod overlay;
+pub mod processes;
+pub mod stream;
 
 pub use error::Error;

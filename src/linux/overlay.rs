@@ -187,6 +187,16 @@ pub fn is_mount_point(path: &Path) -> Result<bool, Error> {
     }
 }
 
+/// Identifies the mount that an open file is on: for good since Linux 6.8, before that as long as the
+/// mount exists.
+pub fn mount_id(fd: impl AsFd) -> Result<u64, Error> {
+    const UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+    let flags = rustix::fs::AtFlags::EMPTY_PATH;
+    rustix::fs::statx(&fd, "", flags, StatxFlags::MNT_ID | UNIQUE)
+        .map(|stat| stat.stx_mnt_id)
+        .called(|| "statx(STATX_MNT_ID)".to_owned())
+}
+
 /// Whether this kernel can mount overlays; loads the module if that is how it is built.
 pub fn supports_overlay() -> Result<(), Error> {
     match mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC) {

@@ -5,11 +5,15 @@
 //! backends: layers → a root file system for one container
 //! ```
 
+mod assemble;
 pub mod backends;
-pub(crate) mod messages;
 mod extract;
 pub mod layer;
+pub(crate) mod messages;
 mod replicate;
 pub mod stores;
+mod targets;
 
+pub use assemble::{ProvisionError, Provisioner};
 pub use stores::docker::{DefaultRegistry, InvalidReference};
+pub use targets::targets;
