@@ -128,3 +128,13 @@ fn the_length_of_a_function_counts_code_only() {
     let lengths: Vec<_> = functions(&source).into_iter().map(|f| (f.name, f.length)).collect();
     assert_eq!(lengths, [("a".to_owned(), 2)]);
 }
+
+#[test]
+fn examples_fit_on_a_page_or_two() {
+    let examples = sources().into_iter().filter(|source| source.path.starts_with("examples/"));
+    let findings: Vec<String> = examples
+        .filter(|source| source.lines.len() > 100)
+        .map(|source| format!("{}: {} lines", source.path, source.lines.len()))
+        .collect();
+    report(&findings, "show one thing; what an example needs many lines for, the library lacks");
+}
