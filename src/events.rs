@@ -171,6 +171,11 @@ impl EventHub {
         self.shared.lock().containers.get(id).cloned()
     }
 
+    /// Every container that lives or whose end nobody has acknowledged, as published last, by name.
+    pub fn containers(&self) -> Vec<Arc<ContainerSnapshot>> {
+        self.shared.lock().containers.values().cloned().collect()
+    }
+
     /// Forgets an ended container: acknowledged, removed or aged out. `false`: it has not ended, or
     /// is not known. No event: its last one was `terminated`.
     pub fn forget(&self, id: &ContainerId) -> bool {

@@ -41,9 +41,9 @@ pub(crate) struct Inner {
     pub(crate) paths: Paths,
     /// Names of the isolators in use.
     pub(crate) isolation: Vec<String>,
-    pub(crate) images: crate::start::Images,
     /// Held for as long as the containerizer lives.
-    pub(crate) _lock: Option<crate::start::DirectoryLock>,
+    #[expect(dead_code, reason = "held, never read")]
+    pub(crate) lock: Option<crate::start::DirectoryLock>,
 }
 
 /// What a shutdown does with the containers that still run.
@@ -98,6 +98,10 @@ impl Containerizer {
 
     pub(crate) fn from_inner(inner: Inner) -> Self {
         Self { inner: Arc::new(inner) }
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
     }
 
     /// Begins a launch and returns its handle at once; the rest happens without the caller.
@@ -175,11 +179,6 @@ impl Containerizer {
         let acknowledge = Acknowledge { container_id: id.clone(), sandbox };
         let answer = self.inner.actor.dispatch(acknowledge, limits::UNPROVISION).result().await;
         answered(id, answer)?.map_err(|failure| Error::from(failure).of(id))
-    }
-
-    /// The image stores.
-    pub fn images(&self) -> &crate::start::Images {
-        &self.inner.images
     }
 
     /// Ends everything in order. Returns when all actors have ended, or after

@@ -13,6 +13,7 @@ pub mod isolators;
 pub mod launcher;
 pub mod limits;
 pub mod linux;
+mod messages;
 pub mod model;
 pub mod paths;
 pub mod provisioner;

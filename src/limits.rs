@@ -141,3 +141,7 @@ pub const TOKEN_AGE: Duration = Duration::from_secs(60);
 
 /// A token this close to its end is not sent any more.
 pub const TOKEN_MARGIN: Duration = Duration::from_secs(5);
+
+/// Arbiters that may block, each with the actors that serve a container. A hung one holds up the
+/// containers on it, and no other.
+pub const KERNEL_LANES: usize = 4;

@@ -103,6 +103,11 @@ impl Paths {
         self.runtime_dir.join("run")
     }
 
+    /// Lock of the `longshore run` that owns a container.
+    pub fn run_lock(&self, id: &ContainerId) -> PathBuf {
+        self.run_locks().join(id.to_string())
+    }
+
     /// Boot id at the last start.
     pub fn boot_id(&self) -> PathBuf {
         self.runtime_dir.join("boot_id")

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use longshore_actors::Message;
 
 use super::{InitPid, Watch};
-use crate::model::{ContainerId, Failure, LaunchContext, LaunchInfo, Resources, Usage};
+use crate::model::{ContainerId, Failure, LaunchContext, LaunchInfo, Limitation, Resources, Usage};
 
 /// What isolators remember of one container: name and encoded state, in table order.
 pub(crate) type Remembered = Vec<(String, Vec<u8>)>;
@@ -80,7 +80,16 @@ impl Message for Update {
     }
 }
 
-/// What the isolators measure. What cannot be read is absent.
+/// What the isolators have measured.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Measured {
+    /// What cannot be read is absent.
+    pub(crate) usage: Usage,
+    /// A limit that was reached, told by its isolator.
+    pub(crate) limitation: Option<Limitation>,
+}
+
+/// Asks the isolators what they measure, and whether a limit was reached.
 #[derive(Debug, Clone)]
 pub(crate) struct Measure {
     pub(crate) container_id: ContainerId,
@@ -88,7 +97,7 @@ pub(crate) struct Measure {
 }
 
 impl Message for Measure {
-    type Reply = Usage;
+    type Reply = Measured;
 
     fn subject(&self) -> Option<String> {
         Some(self.container_id.to_string())
@@ -108,4 +117,67 @@ impl Message for Cleanup {
     fn subject(&self) -> Option<String> {
         Some(self.container_id.to_string())
     }
+}
+
+/// One call of one isolator; the chain sends them in table order, or in reverse.
+#[derive(Debug)]
+pub(crate) struct Call<C> {
+    pub(crate) container_id: ContainerId,
+    /// What the isolator remembers; absent before and after a failed `prepare`.
+    pub(crate) remembered: Option<Vec<u8>>,
+    pub(crate) call: C,
+}
+
+/// What can be asked of one isolator.
+pub(crate) trait IsolatorCall: Send + 'static {
+    /// As in pending lists, errors and fault plans.
+    const NAME: &'static str;
+    /// What it answers.
+    type Answer: Send + 'static;
+}
+
+impl<C: IsolatorCall> Message for Call<C> {
+    type Reply = Result<C::Answer, Failure>;
+
+    fn label(&self) -> &'static str {
+        C::NAME
+    }
+
+    fn subject(&self) -> Option<String> {
+        Some(self.container_id.to_string())
+    }
+}
+
+macro_rules! calls {
+    ($($(#[$doc:meta])* $call:ident $name:literal -> $answer:ty { $($field:ident: $type:ty),* };)+) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Clone)]
+            pub(crate) struct $call { $(pub(crate) $field: $type),* }
+
+            impl IsolatorCall for $call {
+                const NAME: &'static str = $name;
+                type Answer = $answer;
+            }
+        )+
+    };
+}
+
+calls! {
+    /// `Isolator::prepare`.
+    PrepareOne "prepare" -> (LaunchInfo, Vec<u8>) { context: Arc<LaunchContext> };
+    /// `Isolator::isolate`, then `watch`.
+    IsolateOne "isolate" -> IsolatedOne { init: InitPid };
+    /// `Isolator::update`.
+    UpdateOne "update" -> Vec<u8> { resources: Resources };
+    /// `Isolator::usage`, then `limitation`.
+    MeasureOne "usage" -> Measured {};
+    /// `Isolator::cleanup`.
+    CleanupOne "cleanup" -> () {};
+}
+
+/// What isolating by one isolator yields.
+pub(crate) struct IsolatedOne {
+    pub(crate) remembered: Vec<u8>,
+    pub(crate) watch: Option<Watch>,
 }

@@ -12,6 +12,7 @@
 //! * State that must survive is [`Isolator::Container`]: the shell keeps it and checkpoints it.
 //! * `usage` is also asked when the last process is gone and before `cleanup`: the final figures.
 
+pub(crate) mod actor;
 pub(crate) mod messages;
 
 use std::future::Future;

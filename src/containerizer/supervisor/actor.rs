@@ -10,20 +10,21 @@ mod steps;
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_actors::{Cx, Discarder, Eventual, Lost, Process, Promise, TimerKey};
+use longshore_actors::{Cx, Discarder, Eventual, Process, Promise, TimerKey};
 
 use super::messages::Conclusion;
-use super::state::{Effect, Input, Lifecycle, Next, OutOfTurn, Step, Why};
+use super::state::{Effect, Input, Lifecycle, Next, OutOfTurn, Why};
 use super::termination::{self, Facts};
 use crate::checkpoint::{ConfigV1, ContainerV1};
 use crate::containerizer::recorder::messages::{Create, Save};
 use crate::containerizer::rooms::{Lane, Rooms};
-use crate::error::{ErrorKind, Stage};
+use crate::error::Stage;
 use crate::events::{self, ContainerSnapshot, Happened, ImageName, Moment};
 use crate::isolators::messages::{Prepared, Remembered};
 use crate::launcher::InitPid;
 use crate::launcher::messages::Control;
 use crate::limits;
+use crate::messages::flatten;
 use crate::model::{
     ContainerConfig, ContainerId, End, Failure, Limitation, Provisioned, Rootfs, Usage,
 };
@@ -369,17 +370,4 @@ impl Process for Supervisor {
         }
         Ok(())
     }
-}
-
-/// The answer, or why there is none, as a failure of `stage`.
-fn flatten<T>(stage: Stage, answer: Result<Result<T, Failure>, Lost>) -> Result<T, Failure> {
-    answer.unwrap_or_else(|lost| {
-        let kind = match &lost {
-            Lost::Deadline { .. } => ErrorKind::Host,
-            Lost::Refused(_) => ErrorKind::Exhausted,
-            Lost::Gone { .. } | Lost::Failed { .. } => ErrorKind::Internal,
-            Lost::Discarded { .. } => ErrorKind::Discarded,
-        };
-        Err(Failure { stage, kind, errno: None, message: lost.to_string().replace('\n', " ") })
-    })
 }

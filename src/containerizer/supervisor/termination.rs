@@ -63,7 +63,8 @@ fn never_ran(cause: &Cause) -> Option<Failure> {
         Cause::Failed(failure) => Some(failure.clone()),
         Cause::Wanted(Why::Requested) => withdrawn("destroyed before its payload ran"),
         Cause::Wanted(Why::TimedOut) => withdrawn("timed out before its payload ran"),
-        Cause::Wanted(Why::Orphaned) => withdrawn("its owner died and left it"),
+        Cause::Wanted(Why::Orphaned) => withdrawn("its owner died and left it")
+            .map(|failure| Failure { stage: Stage::Destroy, ..failure }),
         Cause::Limited => withdrawn("a limit was reached before its payload ran"),
         Cause::Exited => None,
     }

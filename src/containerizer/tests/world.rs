@@ -21,7 +21,9 @@ use crate::containerizer::supervisor::actor::Supervisor;
 use crate::error::{ErrorKind, Stage};
 use crate::events::{Event, EventHub, EventKind, Notice, Since, Start, Subscription};
 use crate::fetcher::messages::Fetch;
-use crate::isolators::messages::{Cleanup, Isolate, Isolated, Measure, Prepare, Prepared, Update};
+use crate::isolators::messages::{
+    Cleanup, Isolate, Isolated, Measure, Measured, Prepare, Prepared, Update,
+};
 use crate::launcher::InitPid;
 use crate::launcher::messages::{Control, Forget, Fork, Forked, Kill, Report};
 use crate::limits;
@@ -401,9 +403,9 @@ fn lane(runtime: &Runtime, host: &Host) -> Lane {
             update.call("update", Stage::Run)?;
             Ok(m.remembered)
         }),
-        measure: fake(runtime, "isolation measure", move |_: Measure| Usage {
-            cpu_ns: Some(7),
-            ..Usage::default()
+        measure: fake(runtime, "isolation measure", move |_: Measure| Measured {
+            usage: Usage { cpu_ns: Some(7), ..Usage::default() },
+            limitation: None,
         }),
         cleanup: fake(runtime, "isolation undo", move |m: Cleanup| {
             let what = format!("isolated {}", m.container_id);

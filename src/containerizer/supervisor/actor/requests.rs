@@ -6,11 +6,12 @@ use super::super::messages::{
     AwaitRunning, Conclusion, Destroy, GetUsage, SetResources, Signal, Stop, Wait,
 };
 use super::super::state::{Input, Lifecycle, Why};
-use super::{Supervisor, flatten};
+use super::Supervisor;
 use crate::error::{ErrorKind, Stage};
 use crate::events::LayerProgress;
-use crate::isolators::messages::{Measure, Update};
+use crate::isolators::messages::{Measure, Measured, Update};
 use crate::limits;
+use crate::messages::flatten;
 use crate::model::{Failure, State, Usage};
 
 impl Supervisor {
@@ -119,9 +120,9 @@ impl Handler<GetUsage> for Supervisor {
             remembered: self.prepared.remembered.clone(),
         };
         let (promise, reply) = Reply::promised();
-        let answer: Eventual<Usage> = self.lane.measure.dispatch(measure, limits::QUERY);
+        let answer: Eventual<Measured> = self.lane.measure.dispatch(measure, limits::QUERY);
         cx.run("usage", answer.result(), move |_: &mut Self, _, answer| {
-            promise.set(flatten(Stage::Run, answer.map(Ok)));
+            promise.set(flatten(Stage::Run, answer.map(|measured| Ok(measured.usage))));
         });
         reply
     }

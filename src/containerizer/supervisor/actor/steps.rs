@@ -4,18 +4,19 @@ use std::sync::Arc;
 
 use longshore_actors::Eventual;
 
-use super::super::state::{Input, Step};
+use super::super::state::{Effect, Input, Step};
 use super::requests::Progress;
-use super::{Context, Supervisor, flatten};
+use super::{Context, Supervisor};
 use crate::containerizer::recorder::messages::{Conclude, Publish};
 use crate::error::{ErrorKind, Stage};
 use crate::events::{Happened, ImageName, LayerProgress, Moment};
 use crate::fetcher::messages::Fetch;
-use crate::isolators::messages::{Cleanup, Isolate, Isolated, Measure, Prepare};
+use crate::isolators::messages::{Cleanup, Isolate, Isolated, Measure, Measured, Prepare};
 use crate::launcher::messages::{Forget, Fork, Forked, Kill, Report};
 use crate::limits;
+use crate::messages::{flatten, unanswered};
 use crate::model::{
-    Failure, ImageReference, LaunchContext, Limitation, Provisioned, Record, State, Usage,
+    Failure, ImageReference, LaunchContext, Limitation, Provisioned, Record, State,
 };
 use crate::provisioner::messages::{ProgressSink, Provision, Unprovision};
 
@@ -97,7 +98,7 @@ impl Supervisor {
             supervisor.provisioned = Some(Arc::new(provisioned));
         });
         if self.wants_to_end() {
-            self.perform(cx, super::Effect::Discard(Step::Provision));
+            self.perform(cx, Effect::Discard(Step::Provision));
         }
     }
 
@@ -276,10 +277,14 @@ impl Supervisor {
         let answer = self.lane.measure.dispatch(measure, limits::QUERY);
         cx.run("collect", answer.result(), move |supervisor: &mut Self, cx, answer| {
             if supervisor.attempt == attempt {
-                supervisor.usage = answer.unwrap_or_else(|lost| {
+                let Measured { usage, limitation } = answer.unwrap_or_else(|lost| {
                     tracing::warn!(container = %supervisor.id(), %lost, "final usage is lost");
-                    Usage::default()
+                    Measured::default()
                 });
+                supervisor.usage = usage;
+                if let (None, Some(limitation)) = (&supervisor.limitation, limitation) {
+                    supervisor.perform(cx, Effect::NoteLimit(limitation));
+                }
                 supervisor.input(cx, Input::Done(Step::Collect));
             }
         });
@@ -303,8 +308,7 @@ impl Supervisor {
                     supervisor.input(cx, Input::Failed(Step::Cleanup, join(failures)));
                 }
                 Err(lost) => {
-                    let failure = flatten::<()>(Stage::Destroy, Err(lost)).err();
-                    let failure = failure.unwrap_or_else(|| join(Vec::new()));
+                    let failure = unanswered(Stage::Destroy, &lost);
                     supervisor.input(cx, Input::Failed(Step::Cleanup, failure));
                 }
             }

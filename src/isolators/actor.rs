@@ -1,0 +1,260 @@
+//! The isolators' actors: one generic shell for each isolator, and a chain that asks them in turn.
+//!
+//! All of one lane live on one arbiter that may block, so a call costs a fraction of a microsecond
+//! and still is a message of its own: with a deadline, a line in the pending list, and a place where
+//! a test can let it fail. A shell holds nothing of any container: what an isolator remembers comes
+//! with the call, so every lane can serve every container.
+
+use std::sync::Arc;
+
+use longshore_actors::{Cx, Handler, Pid, Process, Promise, Reply};
+
+use super::messages::{
+    Call, Cleanup, CleanupOne, Isolate, IsolateOne, Isolated, IsolatedOne, IsolatorCall, Measure,
+    MeasureOne, Measured, Prepare, PrepareOne, Prepared, Remembered, Update, UpdateOne,
+};
+use super::{DynIsolator, IsolatorError};
+use crate::error::{Stage, failure};
+use crate::limits;
+use crate::messages::flatten;
+use crate::model::{ContainerId, Failure, LaunchInfo};
+
+/// One isolator on one lane.
+pub(crate) struct IsolatorActor {
+    isolator: Arc<dyn DynIsolator>,
+}
+
+impl IsolatorActor {
+    pub(crate) fn new(isolator: Arc<dyn DynIsolator>) -> Self {
+        Self { isolator }
+    }
+
+    fn answer<T>(
+        &self,
+        stage: Stage,
+        result: Result<T, IsolatorError>,
+    ) -> Reply<Result<T, Failure>> {
+        Reply::Now(result.map_err(|error| {
+            let told = failure(stage, &error);
+            Failure { message: format!("{}: {}", self.isolator.name(), told.message), ..told }
+        }))
+    }
+}
+
+impl Process for IsolatorActor {}
+
+impl Handler<Call<PrepareOne>> for IsolatorActor {
+    fn handle(
+        &mut self,
+        call: Call<PrepareOne>,
+        _: &mut Cx<Self>,
+    ) -> Reply<Result<(LaunchInfo, Vec<u8>), Failure>> {
+        let prepared = self.isolator.prepare(&call.container_id, &call.call.context);
+        self.answer(Stage::Prepare, prepared)
+    }
+}
+
+impl Handler<Call<IsolateOne>> for IsolatorActor {
+    fn handle(
+        &mut self,
+        call: Call<IsolateOne>,
+        _: &mut Cx<Self>,
+    ) -> Reply<Result<IsolatedOne, Failure>> {
+        let (id, before) = (&call.container_id, call.remembered.unwrap_or_default());
+        let isolated = self.isolator.isolate(id, &before, call.call.init).and_then(|remembered| {
+            let watch = self.isolator.watch(id, &remembered)?;
+            Ok(IsolatedOne { remembered, watch })
+        });
+        self.answer(Stage::Isolate, isolated)
+    }
+}
+
+impl Handler<Call<UpdateOne>> for IsolatorActor {
+    fn handle(
+        &mut self,
+        call: Call<UpdateOne>,
+        _: &mut Cx<Self>,
+    ) -> Reply<Result<Vec<u8>, Failure>> {
+        let before = call.remembered.unwrap_or_default();
+        let updated = self.isolator.update(&call.container_id, &before, &call.call.resources);
+        self.answer(Stage::Run, updated)
+    }
+}
+
+impl Handler<Call<MeasureOne>> for IsolatorActor {
+    fn handle(
+        &mut self,
+        call: Call<MeasureOne>,
+        _: &mut Cx<Self>,
+    ) -> Reply<Result<Measured, Failure>> {
+        let (id, remembered) = (&call.container_id, call.remembered.unwrap_or_default());
+        let measured = self.isolator.usage(id, &remembered).and_then(|usage| {
+            let limitation = self.isolator.limitation(id, &remembered)?;
+            Ok(Measured { usage, limitation })
+        });
+        self.answer(Stage::Run, measured)
+    }
+}
+
+impl Handler<Call<CleanupOne>> for IsolatorActor {
+    fn handle(&mut self, call: Call<CleanupOne>, _: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
+        let cleaned = self.isolator.cleanup(&call.container_id, call.remembered.as_deref());
+        self.answer(Stage::Destroy, cleaned)
+    }
+}
+
+/// Asks the isolators of its lane in turn.
+pub(crate) struct Isolation {
+    chain: Chain,
+}
+
+impl Isolation {
+    /// `isolators` in table order, with their names.
+    pub(crate) fn new(isolators: Vec<(&'static str, Pid<IsolatorActor>)>) -> Self {
+        Self { chain: Chain { isolators: isolators.into() } }
+    }
+
+    /// Runs `work` beside other containers' work and answers with what it yields.
+    fn later<T: Send + 'static>(
+        cx: &mut Cx<Self>,
+        label: &'static str,
+        work: impl Future<Output = T> + 'static,
+    ) -> Reply<T> {
+        let (promise, reply): (Promise<T>, _) = Reply::promised();
+        cx.run(label, work, move |_: &mut Self, _, answer| {
+            promise.set(answer);
+        });
+        reply
+    }
+}
+
+impl Process for Isolation {}
+
+impl Handler<Prepare> for Isolation {
+    fn handle(&mut self, message: Prepare, cx: &mut Cx<Self>) -> Reply<Result<Prepared, Failure>> {
+        let chain = self.chain.clone();
+        Self::later(cx, "prepare", async move { chain.prepare(message).await })
+    }
+}
+
+impl Handler<Isolate> for Isolation {
+    fn handle(&mut self, message: Isolate, cx: &mut Cx<Self>) -> Reply<Result<Isolated, Failure>> {
+        let chain = self.chain.clone();
+        Self::later(cx, "isolate", async move { chain.isolate(message).await })
+    }
+}
+
+impl Handler<Update> for Isolation {
+    fn handle(&mut self, message: Update, cx: &mut Cx<Self>) -> Reply<Result<Remembered, Failure>> {
+        let chain = self.chain.clone();
+        Self::later(cx, "update", async move { chain.update(message).await })
+    }
+}
+
+impl Handler<Measure> for Isolation {
+    fn handle(&mut self, message: Measure, cx: &mut Cx<Self>) -> Reply<Measured> {
+        let chain = self.chain.clone();
+        Self::later(cx, "usage", async move { chain.measure(message).await })
+    }
+}
+
+impl Handler<Cleanup> for Isolation {
+    fn handle(&mut self, message: Cleanup, cx: &mut Cx<Self>) -> Reply<Result<(), Vec<Failure>>> {
+        let chain = self.chain.clone();
+        Self::later(cx, "cleanup", async move { chain.cleanup(message).await })
+    }
+}
+
+/// The isolators of a lane, in table order.
+#[derive(Clone)]
+struct Chain {
+    isolators: Arc<[(&'static str, Pid<IsolatorActor>)]>,
+}
+
+impl Chain {
+    async fn ask<C: IsolatorCall>(
+        &self,
+        stage: Stage,
+        isolator: &Pid<IsolatorActor>,
+        call: Call<C>,
+    ) -> Result<C::Answer, Failure>
+    where
+        IsolatorActor: Handler<Call<C>>,
+    {
+        let answer = isolator.dispatch(call, limits::CLEANUP).result().await;
+        flatten(stage, answer)
+    }
+
+    async fn prepare(&self, Prepare { context }: Prepare) -> Result<Prepared, Failure> {
+        let mut prepared = Prepared::default();
+        for (name, isolator) in &*self.isolators {
+            let call = Call {
+                container_id: context.config.container_id.clone(),
+                remembered: None,
+                call: PrepareOne { context: Arc::clone(&context) },
+            };
+            let (info, remembered) = self.ask(Stage::Prepare, isolator, call).await?;
+            prepared.contributions.push(((*name).to_owned(), info));
+            prepared.remembered.push(((*name).to_owned(), remembered));
+        }
+        Ok(prepared)
+    }
+
+    async fn isolate(&self, message: Isolate) -> Result<Isolated, Failure> {
+        let mut isolated = Isolated { remembered: Vec::new(), watches: Vec::new() };
+        for (name, isolator) in &*self.isolators {
+            let remembered = of(&message.remembered, name);
+            let container_id = message.container_id.clone();
+            let call = Call { container_id, remembered, call: IsolateOne { init: message.init } };
+            let one = self.ask(Stage::Isolate, isolator, call).await?;
+            isolated.remembered.push(((*name).to_owned(), one.remembered));
+            isolated.watches.extend(one.watch);
+        }
+        Ok(isolated)
+    }
+
+    async fn update(&self, message: Update) -> Result<Remembered, Failure> {
+        let mut updated = Remembered::new();
+        for (name, isolator) in &*self.isolators {
+            let remembered = of(&message.remembered, name);
+            let container_id = message.container_id.clone();
+            let call = UpdateOne { resources: message.resources };
+            let call = Call { container_id, remembered, call };
+            updated.push(((*name).to_owned(), self.ask(Stage::Run, isolator, call).await?));
+        }
+        Ok(updated)
+    }
+
+    /// Figures that one isolator cannot give are missing; the others' are there.
+    async fn measure(&self, message: Measure) -> Measured {
+        let mut all = Measured::default();
+        for (name, isolator) in &*self.isolators {
+            let Some(remembered) = of(&message.remembered, name) else { continue };
+            let container_id = message.container_id.clone();
+            let call = Call { container_id, remembered: Some(remembered), call: MeasureOne {} };
+            match self.ask(Stage::Run, isolator, call).await {
+                Ok(one) => {
+                    all.usage = all.usage.or(one.usage);
+                    all.limitation = all.limitation.or(one.limitation);
+                }
+                Err(failure) => tracing::debug!(isolator = name, %failure.message, "no usage"),
+            }
+        }
+        all
+    }
+
+    async fn cleanup(&self, message: Cleanup) -> Result<(), Vec<Failure>> {
+        let mut failures = Vec::new();
+        for (name, isolator) in self.isolators.iter().rev() {
+            let remembered = of(&message.remembered, name);
+            let container_id: ContainerId = message.container_id.clone();
+            let call = Call { container_id, remembered, call: CleanupOne {} };
+            failures.extend(self.ask(Stage::Destroy, isolator, call).await.err());
+        }
+        if failures.is_empty() { Ok(()) } else { Err(failures) }
+    }
+}
+
+fn of(remembered: &Remembered, name: &str) -> Option<Vec<u8>> {
+    remembered.iter().find(|(of, _)| of == name).map(|(_, bytes)| bytes.clone())
+}

@@ -1,0 +1,164 @@
+//! The provisioner's actors: one for images, which waits for networks, and one on each lane, which
+//! makes root file systems and may block.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use longshore_actors::{Cx, Discarder, Handle, Handler, Lost, Message, Process, Promise, Reply};
+
+use super::messages::{ProgressSink, Provision, Unprovision};
+use super::stores::{ImageStore, StoreError, StoredImage};
+use super::{Assembler, ProvisionError};
+use crate::error::{ErrorKind, Stage, failure};
+use crate::events::LayerProgress;
+use crate::limits;
+use crate::messages::flatten;
+use crate::model::{ContainerId, Failure, ImageReference, Provisioned, PullPolicy};
+
+/// Asks for an image; a discard withdraws the asker, and the pull stops with the last of them.
+#[derive(Debug, Clone)]
+pub(crate) struct GetImage {
+    pub(crate) reference: ImageReference,
+    pub(crate) pull: PullPolicy,
+    pub(crate) progress: Option<ProgressSink>,
+}
+
+impl Message for GetImage {
+    type Reply = Result<StoredImage, Failure>;
+
+    fn subject(&self) -> Option<String> {
+        Some(self.reference.to_string())
+    }
+}
+
+/// The image stores.
+pub(crate) struct Images {
+    store: ImageStore,
+}
+
+impl Images {
+    pub(crate) fn new(store: ImageStore) -> Self {
+        Self { store }
+    }
+}
+
+impl Process for Images {}
+
+impl Handler<GetImage> for Images {
+    fn handle(
+        &mut self,
+        message: GetImage,
+        cx: &mut Cx<Self>,
+    ) -> Reply<Result<StoredImage, Failure>> {
+        let (promise, reply): (Promise<Result<StoredImage, Failure>>, _) = Reply::promised();
+        let (store, discarded) = (self.store.clone(), promise.discarded());
+        let progress = message.progress.map(|sink| {
+            let told: super::stores::ProgressFn = Arc::new(move |p: &super::stores::Progress| {
+                let (layer, bytes, total) = (p.layer.clone(), p.bytes, p.total);
+                sink.0(LayerProgress { layer, bytes, total });
+            });
+            told
+        });
+        let getting = async move {
+            let getting = store.get(&message.reference, message.pull, progress);
+            tokio::select! {
+                biased;
+                got = getting => Some(got),
+                // Dropping the future withdraws us from the pull.
+                _ = discarded => None,
+            }
+        };
+        cx.run("pull", getting, move |_: &mut Self, _, got: Option<Result<_, StoreError>>| {
+            promise.set(match got {
+                Some(got) => got.map_err(|error| failure(Stage::Provision, &error)),
+                None => Err(withdrawn()),
+            });
+        });
+        reply
+    }
+}
+
+fn withdrawn() -> Failure {
+    Failure {
+        stage: Stage::Provision,
+        kind: ErrorKind::Discarded,
+        errno: None,
+        message: "the pull was withdrawn".to_owned(),
+    }
+}
+
+/// Makes and removes root file systems on one lane.
+pub(crate) struct Provisioner {
+    assembler: Arc<Assembler>,
+    images: Handle<GetImage>,
+    /// Images on their way, by container.
+    pulling: BTreeMap<ContainerId, Discarder>,
+}
+
+impl Provisioner {
+    pub(crate) fn new(assembler: Arc<Assembler>, images: Handle<GetImage>) -> Self {
+        Self { assembler, images, pulling: BTreeMap::new() }
+    }
+
+    fn assemble(
+        &self,
+        id: &ContainerId,
+        image: Result<Result<StoredImage, Failure>, Lost>,
+    ) -> Result<Provisioned, Failure> {
+        let image = flatten(Stage::Provision, image)?;
+        let assembled: Result<_, ProvisionError> = self.assembler.provision(id, &image);
+        assembled.map_err(|error| failure(Stage::Provision, &error))
+    }
+}
+
+impl Process for Provisioner {}
+
+impl Handler<Provision> for Provisioner {
+    fn handle(
+        &mut self,
+        message: Provision,
+        cx: &mut Cx<Self>,
+    ) -> Reply<Result<Provisioned, Failure>> {
+        let Provision { container_id: id, reference, pull, progress } = message;
+        let get = GetImage { reference, pull, progress: Some(progress) };
+        let getting = self.images.dispatch(get, limits::PROVISION);
+        let discarder = getting.discarder();
+        self.pulling.insert(id.clone(), getting.discarder());
+        let (promise, reply): (Promise<Result<Provisioned, Failure>>, _) = Reply::promised();
+        let discarded = promise.discarded();
+        let waiting = async move {
+            let mut getting = std::pin::pin!(getting.result());
+            tokio::select! {
+                biased;
+                got = &mut getting => got,
+                cause = discarded => {
+                    discarder.discard(cause);
+                    // It settles: with the image after all, or withdrawn.
+                    getting.await
+                }
+            }
+        };
+        cx.run("provision", waiting, move |provisioner: &mut Self, _, image| {
+            provisioner.pulling.remove(&id);
+            let provisioned = match promise.is_discarded() {
+                true => Err(withdrawn()),
+                false => provisioner.assemble(&id, image),
+            };
+            promise.set(provisioned);
+        });
+        reply
+    }
+}
+
+impl Handler<Unprovision> for Provisioner {
+    fn handle(&mut self, message: Unprovision, _: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
+        let id = &message.container_id;
+        // A provision whose deadline has passed may still wait for its image.
+        if let Some(discarder) = self.pulling.remove(id) {
+            discarder.discard("the container is being removed");
+        }
+        let removed = self.assembler.destroy(id);
+        Reply::Now(removed.map_err(|error| failure(Stage::Destroy, &error)))
+    }
+}
+

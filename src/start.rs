@@ -1,0 +1,338 @@
+//! Starts a containerizer: makes what all containers share, spawns the actors, buries what dead
+//! owners have left. The only place that knows all rooms.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Seek as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use longshore_actors::{Handle, Pid, Placement, Process, Runtime, Spawn};
+
+use crate::checkpoint::{self, ContainerV1, OwnerV1};
+use crate::config::Config;
+use crate::containerizer::actor::{Containerizer as ContainerizerActor, Reserved};
+use crate::containerizer::messages::Bury;
+use crate::containerizer::recorder::actor::Recorder;
+use crate::containerizer::recovery::{self, Found, Looker, Orphan};
+use crate::containerizer::rooms::{Lane, Rooms};
+use crate::error::{Error, ErrorKind, Stage};
+use crate::events::{EventHub, Start};
+use crate::fetcher::actor::Fetcher;
+use crate::handle::{Containerizer, Inner};
+use crate::isolators::actor::{Isolation, IsolatorActor};
+use crate::isolators::{self, DynIsolator, Host};
+use crate::launcher::actor::Launcher;
+use crate::launcher::{Lifetime, LinuxLauncher};
+use crate::limits;
+use crate::linux::{self, cgroups::Cgroups};
+use crate::model::ContainerId;
+use crate::paths::Paths;
+use crate::provisioner::actor::{GetImage, Images as ImagesActor, Provisioner};
+use crate::provisioner::stores::ImageStore;
+use crate::provisioner::Assembler;
+
+/// Builds a [`Containerizer`].
+#[derive(Debug, Clone)]
+#[must_use = "nothing runs until it is started"]
+pub struct Builder {
+    paths: Paths,
+    config: Config,
+}
+
+impl Builder {
+    pub(crate) fn new(paths: Paths) -> Self {
+        Self { paths, config: Config::default() }
+    }
+
+    /// All other settings.
+    pub fn config(self, config: Config) -> Self {
+        Self { config, ..self }
+    }
+
+    /// Starts it. What owners that died have left on these directories is removed first.
+    ///
+    /// With [`Lifetime::Independent`] the runtime directory is locked: one agent at a time. With
+    /// [`Lifetime::WithAgent`] the caller holds the lock `run/<id>` of each container it launches.
+    ///
+    /// Errors: `InvalidRequest` (settings), `Unsupported` (the host lacks something, or we are not
+    /// root), `Conflict` (another agent has the runtime directory), `Host`.
+    pub async fn start(self) -> Result<Containerizer, Error> {
+        self.config.validate().map_err(|error| Error::wrap(Stage::Configure, error))?;
+        let runtime = build_runtime()?;
+        let started = self.start_on(&runtime).await;
+        if started.is_err() {
+            let plan = longshore_actors::ShutdownPlan::within(limits::SHUTDOWN);
+            runtime.shutdown(plan).await;
+        }
+        started
+    }
+
+    async fn start_on(self, runtime: &Runtime) -> Result<Containerizer, Error> {
+        let Self { paths, config } = self;
+        let preparing = {
+            let (paths, config) = (paths.clone(), config.clone());
+            runtime.blocking("bulk", "start", move |_| Ground::prepare(&paths, &config))
+        };
+        let ground = preparing.result().await.unwrap_or_else(|lost| Err(internal(&lost)))?;
+        let orphans = ground.orphans.lock().map(|mut o| std::mem::take(&mut *o)).unwrap_or_default();
+        let events = EventHub::new(Start::fresh());
+        let system = System { runtime, paths: &paths, config: &config, events: &events };
+        let (actor, reserved) = system.spawn_all(&ground)?;
+        let containerizer = Containerizer::from_inner(Inner {
+            runtime: runtime.clone(),
+            actor,
+            reserved,
+            events,
+            paths,
+            isolation: ground.isolation.clone(),
+            lock: ground.lock,
+        });
+        containerizer.bury(orphans).await;
+        Ok(containerizer)
+    }
+}
+
+fn build_runtime() -> Result<Runtime, Error> {
+    Runtime::builder()
+        .group("main", 1)
+        .group("kernel", limits::KERNEL_LANES)
+        .group("disk", 1)
+        .group("images", 1)
+        .lane("bulk", 2)
+        .build()
+        .map_err(|error| Error::new(Stage::Configure, ErrorKind::Host, error.to_string()))
+}
+
+fn internal(error: &dyn std::fmt::Display) -> Error {
+    Error::new(Stage::Configure, ErrorKind::Internal, error.to_string())
+}
+
+/// What all containers stand on; made once, by calls that may block.
+struct Ground {
+    lock: Option<DirectoryLock>,
+    isolation: Vec<String>,
+    isolators: Vec<Arc<dyn DynIsolator>>,
+    launcher: Arc<LinuxLauncher>,
+    store: ImageStore,
+    assembler: Arc<Assembler>,
+    orphans: std::sync::Mutex<Vec<Orphan>>,
+}
+
+impl Ground {
+    fn prepare(paths: &Paths, config: &Config) -> Result<Self, Error> {
+        if !linux::process::is_root() {
+            let message = "starting containers needs root";
+            return Err(Error::new(Stage::Configure, ErrorKind::Unsupported, message));
+        }
+        for directory in [paths.work_dir(), paths.runtime_dir(), &paths.containers()] {
+            make(directory)?;
+        }
+        let (lock, looker) = match config.lifetime {
+            Lifetime::Independent => {
+                (Some(DirectoryLock::take(&paths.runtime_dir().join("agent.lock"))?), Looker::Agent)
+            }
+            Lifetime::WithAgent => (None, Looker::Run),
+        };
+        let configure = |error: linux::Error| Error::wrap(Stage::Configure, error);
+        let cgroups = Cgroups::detect(&config.cgroups_root, &paths.cgroup_mounts());
+        let cgroups = Arc::new(cgroups.map_err(configure)?);
+        let selection = config.selection().map_err(|e| Error::wrap(Stage::Configure, e))?;
+        selection.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        let host = Host {
+            paths: paths.clone(),
+            cgroups: Arc::clone(&cgroups),
+            isolation: selection.isolation.clone(),
+            sandbox_directory: config.sandbox_directory.clone(),
+        };
+        let isolators = isolators::create(&host).map_err(|e| Error::wrap(Stage::Configure, e))?;
+        let launcher = LinuxLauncher::new(cgroups).map_err(|e| Error::wrap(Stage::Configure, e))?;
+        let store = open_store(paths, config)?;
+        let assembler = Assembler::new(paths, config.image_provisioner_backend, config.rootfs_mount)
+            .map_err(|error| Error::wrap(Stage::Configure, error))?;
+        let orphans = find_orphans(paths, looker)?;
+        Ok(Self {
+            lock,
+            isolation: selection.isolation,
+            isolators,
+            launcher: Arc::new(launcher),
+            store,
+            assembler: Arc::new(assembler),
+            orphans: orphans.into(),
+        })
+    }
+}
+
+fn make(directory: &Path) -> Result<(), Error> {
+    fs::create_dir_all(directory).map_err(|error| unusable(directory, &error))
+}
+
+fn unusable(path: &Path, error: &std::io::Error) -> Error {
+    let message = format!("{}: {error}", path.display());
+    Error::new(Stage::Configure, ErrorKind::Host, message)
+}
+
+fn open_store(paths: &Paths, config: &Config) -> Result<ImageStore, Error> {
+    let store = config.store(paths).map_err(|error| Error::wrap(Stage::Configure, error))?;
+    ImageStore::open(store).map_err(|error| Error::wrap(Stage::Configure, error))
+}
+
+/// Containers that somebody left on the runtime directory.
+fn find_orphans(paths: &Paths, looker: Looker) -> Result<Vec<Orphan>, Error> {
+    let entries = fs::read_dir(paths.containers());
+    let entries = entries.map_err(|error| unusable(&paths.containers(), &error))?;
+    let mut found = Vec::new();
+    for entry in entries.flatten() {
+        // What is no container's directory is nobody's, and stays.
+        let name = entry.file_name().into_string().ok();
+        let Some(container_id) = name.and_then(|name| ContainerId::new(name).ok()) else { continue };
+        let path = paths.checkpoint(&container_id);
+        let checkpoint = checkpoint::read::<ContainerV1>(&path).unwrap_or_else(|error| {
+            tracing::warn!(%error, container = %container_id, "destroyed by its id alone");
+            None
+        });
+        let run_lock_held = is_locked(&paths.run_lock(&container_id));
+        found.push(Found { container_id, checkpoint, run_lock_held });
+    }
+    let orphans = recovery::orphans(found, looker, &|id| paths.sandbox(id));
+    Ok(orphans)
+}
+
+/// Somebody holds this lock. A file that is not there is held by nobody.
+fn is_locked(path: &Path) -> bool {
+    File::open(path).is_ok_and(|file| file.try_lock().is_err())
+}
+
+/// The lock of an agent on its runtime directory, flock(2); goes with the process.
+#[derive(Debug)]
+pub(crate) struct DirectoryLock {
+    _file: File,
+}
+
+impl DirectoryLock {
+    fn take(path: &Path) -> Result<Self, Error> {
+        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let mut file = open.map_err(|error| unusable(path, &error))?;
+        if file.try_lock().is_err() {
+            let mut holder = String::new();
+            // Told as it stands; a holder that has not written its pid yet is simply not named.
+            let _read = file.read_to_string(&mut holder);
+            let message = format!("{} is in use by pid {}", path.display(), holder.trim());
+            return Err(Error::new(Stage::Configure, ErrorKind::Conflict, message));
+        }
+        let written = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| write!(file, "{}", std::process::id()));
+        written.map_err(|error| unusable(path, &error))?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// Spawns the actors.
+struct System<'a> {
+    runtime: &'a Runtime,
+    paths: &'a Paths,
+    config: &'a Config,
+    events: &'a EventHub,
+}
+
+impl System<'_> {
+    fn spawn_all(&self, ground: &Ground) -> Result<(Pid<ContainerizerActor>, Reserved), Error> {
+        let (paths, events) = (self.paths.clone(), self.events.clone());
+        let disk = Placement::Group("disk");
+        let recorder = self.spawn("recorder", disk, move || Recorder::new(paths, events))?;
+        let store = ground.store.clone();
+        let images = self.spawn("images", Placement::Group("images"), || ImagesActor::new(store))?;
+        let fetcher = self.spawn("fetcher", Placement::Group("images"), || Fetcher)?;
+        let rooms = Arc::new(Rooms {
+            fetch: fetcher.handle(),
+            create: recorder.handle(),
+            save: recorder.handle(),
+            conclude: recorder.handle(),
+            publish: recorder.handle(),
+            discard: recorder.handle(),
+            paths: self.paths.clone(),
+            owner: match self.config.lifetime {
+                Lifetime::Independent => OwnerV1::Agent,
+                Lifetime::WithAgent => OwnerV1::Run,
+            },
+        });
+        let lanes = (0..limits::KERNEL_LANES)
+            .map(|index| self.spawn_lane(index, ground, images.handle()))
+            .collect::<Result<Vec<_>, _>>()?;
+        let (events, reserved) = (self.events.clone(), Reserved::default());
+        let shared = Arc::clone(&reserved);
+        let containerizer = self.spawn("containerizer", Placement::Group("main"), move || {
+            ContainerizerActor::new(rooms, lanes, events, shared)
+        })?;
+        Ok((containerizer, reserved))
+    }
+
+    fn spawn_lane(
+        &self,
+        index: usize,
+        ground: &Ground,
+        images: Handle<GetImage>,
+    ) -> Result<Lane, Error> {
+        let place = || Placement::Arbiter("kernel", index);
+        let mut shells = Vec::with_capacity(ground.isolators.len());
+        for isolator in &ground.isolators {
+            let (name, isolator) = (isolator.name(), Arc::clone(isolator));
+            let actor = format!("isolator {name} #{index}");
+            shells.push((name, self.spawn(actor, place(), || IsolatorActor::new(isolator))?));
+        }
+        let isolation =
+            self.spawn(format!("isolation #{index}"), place(), || Isolation::new(shells))?;
+        let assembler = Arc::clone(&ground.assembler);
+        let provisioner = self.spawn(format!("provisioner #{index}"), place(), || {
+            Provisioner::new(assembler, images)
+        })?;
+        let linux = Arc::clone(&ground.launcher);
+        let sandbox: PathBuf = self.config.sandbox_directory.clone();
+        let launcher =
+            self.spawn(format!("launcher #{index}"), place(), || Launcher::new(linux, sandbox))?;
+        Ok(Lane {
+            provision: provisioner.handle(),
+            unprovision: provisioner.handle(),
+            prepare: isolation.handle(),
+            isolate: isolation.handle(),
+            update: isolation.handle(),
+            measure: isolation.handle(),
+            cleanup: isolation.handle(),
+            fork: launcher.handle(),
+            kill: launcher.handle(),
+            forget: launcher.handle(),
+        })
+    }
+
+    fn spawn<P: Process>(
+        &self,
+        name: impl Into<String>,
+        place: Placement,
+        factory: impl FnOnce() -> P + Send + 'static,
+    ) -> Result<Pid<P>, Error> {
+        let spawn = Spawn::new(name, factory).capacity(limits::MAILBOX).place(place);
+        self.runtime.spawn(spawn).map_err(|error| internal(&error))
+    }
+}
+
+impl Containerizer {
+    /// Undoes what dead owners have left. What cannot be undone stays `STUCK`, for all to see.
+    async fn bury(&self, orphans: Vec<Orphan>) {
+        let burials = orphans.into_iter().map(|orphan| {
+            let lock = self.inner().paths.run_lock(&orphan.config.container_id);
+            let buried = self.inner().actor.dispatch(Bury { orphan }, limits::SHUTDOWN);
+            async move {
+                match buried.result().await {
+                    Ok(conclusion) if conclusion.stuck.is_none() => {
+                        // Whoever held it is dead; a new run of this id makes its own.
+                        let _absent_is_fine = fs::remove_file(lock);
+                    }
+                    Ok(conclusion) => tracing::warn!(?conclusion.remaining, "not buried"),
+                    Err(lost) => tracing::warn!(%lost, "not buried"),
+                }
+            }
+        });
+        futures_util::future::join_all(burials).await;
+    }
+}
