@@ -145,3 +145,6 @@ pub const TOKEN_MARGIN: Duration = Duration::from_secs(5);
 /// Arbiters that may block, each with the actors that serve a container. A hung one holds up the
 /// containers on it, and no other.
 pub const KERNEL_LANES: usize = 4;
+
+/// A turn of an actor that may block; one that takes longer hangs, and new containers go elsewhere.
+pub const TURN: Duration = Duration::from_secs(5);

@@ -281,8 +281,9 @@ impl System<'_> {
             let actor = format!("isolator {name} #{index}");
             shells.push((name, self.spawn(actor, place(), || IsolatorActor::new(isolator))?));
         }
+        let chain = shells.clone();
         let isolation =
-            self.spawn(format!("isolation #{index}"), place(), || Isolation::new(shells))?;
+            self.spawn(format!("isolation #{index}"), place(), || Isolation::new(chain))?;
         let assembler = Arc::clone(&ground.assembler);
         let provisioner = self.spawn(format!("provisioner #{index}"), place(), || {
             Provisioner::new(assembler, images)
@@ -291,7 +292,10 @@ impl System<'_> {
         let sandbox: PathBuf = self.config.sandbox_directory.clone();
         let launcher =
             self.spawn(format!("launcher #{index}"), place(), || Launcher::new(linux, sandbox))?;
+        let mut actors: Vec<_> = shells.iter().map(|(_, shell)| shell.any()).collect();
+        actors.extend([provisioner.any(), launcher.any()]);
         Ok(Lane {
+            actors: actors.into(),
             provision: provisioner.handle(),
             unprovision: provisioner.handle(),
             prepare: isolation.handle(),

@@ -64,8 +64,7 @@ impl Containerizer {
     fn supervise(&mut self, cx: &Cx<Self>, config: Arc<ContainerConfig>, origin: Origin) {
         let id = config.container_id.clone();
         let buried = matches!(origin, Origin::Orphan { .. });
-        let lane = self.lanes[self.next_lane % self.lanes.len()].clone();
-        self.next_lane = self.next_lane.wrapping_add(1);
+        let lane = self.choose_lane(cx);
         let (rooms, assigned) = (Arc::clone(&self.rooms), Arc::clone(&config));
         let spawn = Spawn::new(format!("supervisor {id}"), move || {
             Supervisor::new(Assignment { config: assigned, rooms, lane, origin })
@@ -82,6 +81,16 @@ impl Containerizer {
                 self.reserved.remove(&id);
             }
         }
+    }
+
+    /// The next in turn that does not hang; the next in turn if all do.
+    fn choose_lane(&mut self, cx: &Cx<Self>) -> Lane {
+        let (first, now) = (self.next_lane, cx.now());
+        let turns = (0..self.lanes.len()).map(|offset| (first + offset) % self.lanes.len());
+        let chosen = turns.into_iter().find(|index| !self.lanes[*index].hangs(now));
+        let chosen = chosen.unwrap_or(first);
+        self.next_lane = (chosen + 1) % self.lanes.len();
+        self.lanes[chosen].clone()
     }
 
     /// Records are dropped when they are old *and* many.

@@ -1,6 +1,9 @@
 //! The actors that a supervisor asks. Plain data; made by `start.rs`, or by tests with fakes.
 
-use longshore_actors::Handle;
+use std::sync::Arc;
+use std::time::Instant;
+
+use longshore_actors::{AnyPid, Handle};
 
 use super::recorder::messages::{Conclude, Create, Discard, Publish, Save};
 use crate::checkpoint::OwnerV1;
@@ -8,6 +11,7 @@ use crate::fetcher::messages::Fetch;
 use crate::isolators::messages::{Cleanup, Isolate, Measure, Prepare, Update};
 use crate::launcher::Lifetime;
 use crate::launcher::messages::{Forget, Fork, Kill};
+use crate::limits;
 use crate::paths::Paths;
 use crate::provisioner::messages::{Provision, Unprovision};
 
@@ -25,6 +29,18 @@ pub(crate) struct Lane {
     pub(crate) fork: Handle<Fork>,
     pub(crate) kill: Handle<Kill>,
     pub(crate) forget: Handle<Forget>,
+    /// All its actors, to see whether one of them hangs.
+    pub(crate) actors: Arc<[AnyPid]>,
+}
+
+impl Lane {
+    /// One of its actors has been in the same turn for longer than anything here should take.
+    pub(crate) fn hangs(&self, now: Instant) -> bool {
+        self.actors
+            .iter()
+            .filter_map(|actor| actor.status().current)
+            .any(|turn| now.saturating_duration_since(turn.since) > limits::TURN)
+    }
 }
 
 /// What serves all containers.

@@ -421,5 +421,6 @@ fn lane(runtime: &Runtime, host: &Host) -> Lane {
         forget: fake(runtime, "launcher forget", move |_: Forget| {
             forget.call("forget", Stage::Destroy).map(drop)
         }),
+        actors: Arc::default(),
     }
 }
