@@ -8,24 +8,18 @@ use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
 use crate::error::{Classified, ErrorKind, Stage};
+pub use crate::isolators::ImageProvider;
+use crate::isolators::{Asked, LauncherKind, SelectError, Selection, select};
 use crate::launcher::Lifetime;
+use crate::paths::Paths;
+use crate::provisioner::stores::StoreConfig;
+use crate::provisioner::stores::docker::{CredentialsError, DockerConfig};
 use crate::provisioner::{DefaultRegistry, InvalidReference};
 
 /// Isolators in use when none are named and containers have images.
-pub const ISOLATION: &[&str] = &[
-    "filesystem/linux",
-    "docker/runtime",
-    "cgroups/cpu",
-    "cgroups/mem",
-    "cgroups/pids",
-    "namespaces/pid",
-    "namespaces/ipc",
-    "linux/capabilities",
-    "posix/rlimits",
-];
-
+pub use crate::isolators::DEFAULT_FOR_IMAGES as ISOLATION;
 /// Isolators of `longshore run` without an image.
-pub const ISOLATION_WITHOUT_IMAGE: &[&str] = &["posix/cpu", "posix/mem"];
+pub use crate::isolators::DEFAULT_WITHOUT_IMAGE as ISOLATION_WITHOUT_IMAGE;
 
 /// Every setting. Start from [`Config::default`] and change what differs.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,6 +79,35 @@ impl Config {
         }
         Ok(())
     }
+
+    /// The isolators, the launcher and the kinds of images, if they fit together.
+    ///
+    /// Errors: a name nobody knows, or a set that contradicts itself.
+    pub fn selection(&self) -> Result<Selection, SelectError> {
+        let Launcher::Linux = self.launcher;
+        let asked = Asked {
+            isolation: self.isolation.as_deref(),
+            launcher: Some(LauncherKind::Linux),
+            image_providers: self.image_providers.as_deref(),
+        };
+        select(asked, ISOLATION)
+    }
+
+    /// The image store: where it is, where images come from, and with which credentials.
+    ///
+    /// Errors: credentials that cannot be read.
+    pub fn store(&self, paths: &Paths) -> Result<StoreConfig, CredentialsError> {
+        let directory = self.docker_store_dir.clone().unwrap_or_else(|| paths.store());
+        let mut store = StoreConfig::new(directory);
+        store.docker_registry = match &self.docker_registry {
+            DockerRegistry::Remote(registry) => registry.to_string(),
+            DockerRegistry::Archives(path) => path.display().to_string(),
+        };
+        if let Some(credentials) = &self.docker_config {
+            store.credentials = DockerConfig::load(credentials)?;
+        }
+        Ok(store)
+    }
 }
 
 /// Both directories of a containerizer must be usable as they stand in checkpoints and mounts.
@@ -114,16 +137,6 @@ pub enum Launcher {
     /// Namespaces and cgroups; needs root.
     #[default]
     Linux,
-}
-
-/// A kind of images.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum ImageProvider {
-    /// Registries and `docker save` archives.
-    Docker,
-    /// OCI layout directories and archives, and plain directories.
-    Oci,
 }
 
 /// How layers become a root file system.
@@ -182,7 +195,6 @@ macro_rules! words {
 }
 
 words!(Launcher, "launcher", Linux = "linux");
-words!(ImageProvider, "image-providers", Docker = "docker", Oci = "oci");
 words!(Backend, "image-provisioner-backend", Overlay = "overlay", Copy = "copy", Bind = "bind");
 words!(RootfsMount, "rootfs-mount", Private = "private", Host = "host");
 
@@ -280,7 +292,6 @@ mod tests {
 
     #[test]
     fn a_choice_reads_in_any_case_and_names_its_words_otherwise() {
-        assert_eq!("DOCKER".parse(), Ok(ImageProvider::Docker));
         assert_eq!("overlay".parse(), Ok(Backend::Overlay));
         let error = "zfs".parse::<Backend>().expect_err("unknown");
         assert_eq!(

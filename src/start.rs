@@ -9,7 +9,7 @@ use std::sync::Arc;
 use longshore_actors::{Handle, Pid, Placement, Process, Runtime, Spawn};
 
 use crate::checkpoint::{self, ContainerV1, OwnerV1};
-use crate::config::Config;
+use crate::config::{Config, RootfsMount};
 use crate::containerizer::actor::{Containerizer as ContainerizerActor, Reserved};
 use crate::containerizer::messages::Bury;
 use crate::containerizer::recorder::actor::Recorder;
@@ -27,9 +27,10 @@ use crate::limits;
 use crate::linux::{self, cgroups::Cgroups};
 use crate::model::ContainerId;
 use crate::paths::Paths;
-use crate::provisioner::actor::{GetImage, Images as ImagesActor, Provisioner};
+use crate::provisioner::actor::{GetImage, Images, ProvisionerActor};
+use crate::provisioner::backends::Exposure;
 use crate::provisioner::stores::ImageStore;
-use crate::provisioner::Assembler;
+use crate::provisioner::Provisioner;
 
 /// Builds a [`Containerizer`].
 #[derive(Debug, Clone)]
@@ -114,7 +115,7 @@ struct Ground {
     isolators: Vec<Arc<dyn DynIsolator>>,
     launcher: Arc<LinuxLauncher>,
     store: ImageStore,
-    assembler: Arc<Assembler>,
+    provisioner: Arc<Provisioner>,
     orphans: std::sync::Mutex<Vec<Orphan>>,
 }
 
@@ -147,7 +148,8 @@ impl Ground {
         let isolators = isolators::create(&host).map_err(|e| Error::wrap(Stage::Configure, e))?;
         let launcher = LinuxLauncher::new(cgroups).map_err(|e| Error::wrap(Stage::Configure, e))?;
         let store = open_store(paths, config)?;
-        let assembler = Assembler::new(paths, config.image_provisioner_backend, config.rootfs_mount)
+        let backend = config.image_provisioner_backend.map(|backend| backend.to_string());
+        let provisioner = Provisioner::new(paths.clone(), store.clone(), backend.as_deref())
             .map_err(|error| Error::wrap(Stage::Configure, error))?;
         let orphans = find_orphans(paths, looker)?;
         Ok(Self {
@@ -156,7 +158,7 @@ impl Ground {
             isolators,
             launcher: Arc::new(launcher),
             store,
-            assembler: Arc::new(assembler),
+            provisioner: Arc::new(provisioner),
             orphans: orphans.into(),
         })
     }
@@ -242,7 +244,7 @@ impl System<'_> {
         let disk = Placement::Group("disk");
         let recorder = self.spawn("recorder", disk, move || Recorder::new(paths, events))?;
         let store = ground.store.clone();
-        let images = self.spawn("images", Placement::Group("images"), || ImagesActor::new(store))?;
+        let images = self.spawn("images", Placement::Group("images"), || Images::new(store))?;
         let fetcher = self.spawn("fetcher", Placement::Group("images"), || Fetcher)?;
         let rooms = Arc::new(Rooms {
             fetch: fetcher.handle(),
@@ -284,9 +286,13 @@ impl System<'_> {
         let chain = shells.clone();
         let isolation =
             self.spawn(format!("isolation #{index}"), place(), || Isolation::new(chain))?;
-        let assembler = Arc::clone(&ground.assembler);
+        let shared = Arc::clone(&ground.provisioner);
+        let exposure = match self.config.rootfs_mount {
+            RootfsMount::Private => Exposure::Private,
+            RootfsMount::Host => Exposure::Host,
+        };
         let provisioner = self.spawn(format!("provisioner #{index}"), place(), || {
-            Provisioner::new(assembler, images)
+            ProvisionerActor::new(shared, exposure, images)
         })?;
         let linux = Arc::clone(&ground.launcher);
         let sandbox: PathBuf = self.config.sandbox_directory.clone();

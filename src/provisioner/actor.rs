@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use longshore_actors::{Cx, Discarder, Handle, Handler, Lost, Message, Process, Promise, Reply};
 
+use super::backends::Exposure;
 use super::messages::{ProgressSink, Provision, Unprovision};
 use super::stores::{ImageStore, StoreError, StoredImage};
-use super::{Assembler, ProvisionError};
+use super::{ProvisionError, Provisioner};
 use crate::error::{ErrorKind, Stage, failure};
 use crate::events::LayerProgress;
 use crate::limits;
@@ -88,16 +89,21 @@ fn withdrawn() -> Failure {
 }
 
 /// Makes and removes root file systems on one lane.
-pub(crate) struct Provisioner {
-    assembler: Arc<Assembler>,
+pub(crate) struct ProvisionerActor {
+    provisioner: Arc<Provisioner>,
+    exposure: Exposure,
     images: Handle<GetImage>,
     /// Images on their way, by container.
     pulling: BTreeMap<ContainerId, Discarder>,
 }
 
-impl Provisioner {
-    pub(crate) fn new(assembler: Arc<Assembler>, images: Handle<GetImage>) -> Self {
-        Self { assembler, images, pulling: BTreeMap::new() }
+impl ProvisionerActor {
+    pub(crate) fn new(
+        provisioner: Arc<Provisioner>,
+        exposure: Exposure,
+        images: Handle<GetImage>,
+    ) -> Self {
+        Self { provisioner, exposure, images, pulling: BTreeMap::new() }
     }
 
     fn assemble(
@@ -106,14 +112,15 @@ impl Provisioner {
         image: Result<Result<StoredImage, Failure>, Lost>,
     ) -> Result<Provisioned, Failure> {
         let image = flatten(Stage::Provision, image)?;
-        let assembled: Result<_, ProvisionError> = self.assembler.provision(id, &image);
+        let assembled: Result<_, ProvisionError> =
+            self.provisioner.provision(id, &image, self.exposure);
         assembled.map_err(|error| failure(Stage::Provision, &error))
     }
 }
 
-impl Process for Provisioner {}
+impl Process for ProvisionerActor {}
 
-impl Handler<Provision> for Provisioner {
+impl Handler<Provision> for ProvisionerActor {
     fn handle(
         &mut self,
         message: Provision,
@@ -150,15 +157,14 @@ impl Handler<Provision> for Provisioner {
     }
 }
 
-impl Handler<Unprovision> for Provisioner {
+impl Handler<Unprovision> for ProvisionerActor {
     fn handle(&mut self, message: Unprovision, _: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
         let id = &message.container_id;
         // A provision whose deadline has passed may still wait for its image.
         if let Some(discarder) = self.pulling.remove(id) {
             discarder.discard("the container is being removed");
         }
-        let removed = self.assembler.destroy(id);
+        let removed = self.provisioner.destroy(id);
         Reply::Now(removed.map_err(|error| failure(Stage::Destroy, &error)))
     }
 }
-

@@ -5,6 +5,7 @@
 //! backends: layers → a root file system for one container
 //! ```
 
+pub(crate) mod actor;
 mod assemble;
 pub mod backends;
 mod extract;

@@ -103,6 +103,17 @@ impl Default for DefaultRegistry {
     }
 }
 
+impl fmt::Display for DefaultRegistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.scheme {
+            Scheme::Http => "http",
+            Scheme::Https => "https",
+        };
+        write!(f, "{scheme}://{}", self.host)?;
+        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+    }
+}
+
 impl FromStr for DefaultRegistry {
     type Err = InvalidReference;
 
