@@ -90,7 +90,7 @@ pub struct InitPid {
     pub start_time: u64,
 }
 
-/// Waits for a limit that ends the container. `Err` is reported and ends nothing.
+/// Waits for a limit to be reached. `Err` is reported and ends nothing.
 pub type Watch = Pin<Box<dyn Future<Output = Result<Limitation, IsolatorError>> + Send>>;
 
 /// One isolator. See the module for the contract.
@@ -125,9 +125,9 @@ pub trait Isolator: Send + Sync + Sized + 'static {
         Ok(())
     }
 
-    /// Ends when a limit is reached for which the container must end: the supervisor destroys it.
-    /// `None`: it never will. Dropped when the container is destroyed. What the kernel does by itself
-    /// (the OOM killer) is no such limit: the payload may survive it, [`Self::limitation`] tells.
+    /// Ends when a limit is reached; `None`: it never will. Dropped when the container is destroyed.
+    /// Of [`LimitedResource::Mem`](crate::model::LimitedResource) the supervisor only takes note: the
+    /// kernel has killed already, and the payload may survive it. For any other it ends the container.
     fn watch(&self, _id: &ContainerId, _container: &Self::Container) -> Option<Watch> {
         None
     }

@@ -4,3 +4,5 @@ pub(super) mod cpu;
 pub(super) mod mem;
 pub(super) mod pids;
 mod place;
+#[cfg(all(test, feature = "root-tests"))]
+mod root_tests;

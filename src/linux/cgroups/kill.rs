@@ -135,7 +135,7 @@ fn is_populated(watched: &File, events: &Path) -> Result<bool, Error> {
 }
 
 /// Stops everything first, so that nobody forks while the signals are sent.
-fn kill_by_freezer(directory: &Path, until: Instant) -> Result<(), Error> {
+pub(super) fn kill_by_freezer(directory: &Path, until: Instant) -> Result<(), Error> {
     let state = directory.join("freezer.state");
     loop {
         write(&state, "FROZEN")?;
@@ -159,7 +159,7 @@ fn await_frozen(state: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn kill_by_signals(directory: &Path, until: Instant) -> Result<(), Error> {
+pub(super) fn kill_by_signals(directory: &Path, until: Instant) -> Result<(), Error> {
     loop {
         let killed = signal_all(directory)?;
         if killed.is_empty() {

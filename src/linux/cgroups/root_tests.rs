@@ -239,3 +239,31 @@ fn one_of_two_users_of_a_root_leaves_it_to_the_other() {
     world.cgroups.remove(&[Controller::Memory], b).expect("removed");
     world.assert_clean();
 }
+
+/// What a host without `cgroup.kill` does: freezes by v1 where that is mounted, else only signals.
+#[test]
+fn without_cgroup_kill_everything_ends_as_well() {
+    let mut world = World::new();
+    let freezer = world.cgroups.freezer().map(Path::to_path_buf);
+    let mount = freezer.clone().or_else(|| world.cgroups.unified().map(Path::to_path_buf));
+    let mount = mount.expect("v2 or the freezer");
+    let directory = mount.join(world.cgroups.root());
+    tree::make_root(&mount, world.cgroups.root()).expect("made");
+    let inner = directory.join("inner");
+    tree::make(&inner).expect("made");
+    let fork = "sleep 1000 & sleep 1000 & trap '' TERM; while :; do sleep 0.01; done";
+    let joins = [directory.clone(), inner];
+    let children: Vec<usize> =
+        joins.iter().map(|join| world.spawn(std::slice::from_ref(join), fork)).collect();
+    let until = Instant::now() + DEADLINE;
+    match freezer {
+        Some(_) => kill::kill_by_freezer(&directory, until).expect("killed"),
+        None => kill::kill_by_signals(&directory, until).expect("killed"),
+    }
+    assert_eq!(tree::processes(&directory).expect("read"), Vec::<i32>::new());
+    for child in children {
+        use std::os::unix::process::ExitStatusExt;
+        assert_eq!(world.end_of(child).signal(), Some(9));
+    }
+    tree::remove(&directory).expect("removed");
+}
