@@ -32,13 +32,22 @@ pub(crate) struct Body<P: Process> {
     cx: Cx<P>,
     turns: u32,
     ended: bool,
+    label: &'static str,
     /// Held until it has started.
     starting: Unit,
 }
 
 impl<P: Process> Body<P> {
     pub(crate) fn new(factory: Factory<P>, cx: Cx<P>, starting: Unit) -> Self {
-        Self { factory: Some(factory), process: None, cx, turns: 0, ended: false, starting }
+        Self {
+            factory: Some(factory),
+            process: None,
+            cx,
+            turns: 0,
+            ended: false,
+            label: "",
+            starting,
+        }
     }
 
     /// Makes the state and initialises it.
@@ -48,7 +57,7 @@ impl<P: Process> Body<P> {
         if self.core().control.is_terminating() {
             return self.end();
         }
-        self.core().control.begin("initialize");
+        self.cx.core.control.begin("initialize", &mut self.label);
         let made = catch_unwind(AssertUnwindSafe(|| {
             let mut process = factory();
             let initialized = process.initialize(&mut self.cx);
@@ -172,7 +181,7 @@ impl<P: Process> Body<P> {
         }
         let process = self.process.as_mut()?;
         self.turns += 1;
-        self.cx.core.control.begin(label);
+        self.cx.core.control.begin(label, &mut self.label);
         let result = catch_unwind(AssertUnwindSafe(|| run(process, &mut self.cx)));
         self.cx.core.control.finish();
         match result {
@@ -223,7 +232,7 @@ impl<P: Process> Body<P> {
             // After a panic the state is not to be trusted; when the end is public already, the arbiter was
             // given up, and a successor may own what this would clean up.
             if !matches!(exit, Exit::Panicked(_)) && control.published().is_none() {
-                control.begin("finalize");
+                control.begin("finalize", &mut self.label);
                 let run = AssertUnwindSafe(|| process.finalize(&mut self.cx, &exit));
                 if let Err(payload) = catch_unwind(run) {
                     control.overrule(Exit::Panicked(panic_text(&*payload)));

@@ -5,9 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use nix::time::{ClockId, clock_gettime};
 
 use crate::body::run_caught;
 use crate::eventual::{Ask, Eventual, Promise, promise};
@@ -46,11 +49,13 @@ struct Shared {
     changed: Condvar,
     /// Present on a virtual clock.
     work: Option<Arc<Work>>,
+    next_key: AtomicU64,
+    /// One instant on both the precise and the cheap scale.
+    anchor: (Instant, Duration),
 }
 
 struct Timers {
     queue: BTreeMap<TimerId, Arc<dyn Due>>,
-    next_key: u64,
     /// When the thread will look next; a later timer need not wake it.
     armed: Option<Instant>,
     running: bool,
@@ -59,18 +64,27 @@ struct Timers {
     now: Instant,
 }
 
-/// A clock that is not kept alive.
-pub(crate) struct WeakClock(Weak<Shared>);
+struct StopOnDrop(Weak<Shared>);
 
-impl WeakClock {
-    pub(crate) fn cancel(&self, id: TimerId) {
-        if let Some(shared) = self.0.upgrade() {
-            shared.cancel(id);
-        }
-    }
+/// Keeps the timer queue from being empty.
+struct Never;
+
+impl Due for Never {
+    fn due(self: Arc<Self>) {}
 }
 
-struct StopOnDrop(Weak<Shared>);
+/// Longer than any process lives.
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// How far the cheap clock may lag: one tick of the slowest kernel, 100 a second.
+const COARSENESS: Duration = Duration::from_millis(10);
+
+/// Deadlines below this are measured by the precise clock.
+const PRECISE_BELOW: Duration = Duration::from_secs(1);
+
+fn monotonic(clock: ClockId) -> Duration {
+    clock_gettime(clock).map_or(Duration::ZERO, Duration::from)
+}
 
 impl Drop for StopOnDrop {
     fn drop(&mut self) {
@@ -94,15 +108,13 @@ impl Clock {
     }
 
     fn of(work: Option<Arc<Work>>) -> Self {
-        let timers = Timers {
-            queue: BTreeMap::new(),
-            next_key: 0,
-            armed: None,
-            running: false,
-            stopped: false,
-            now: Instant::now(),
-        };
-        let shared = Arc::new(Shared { timers: Mutex::new(timers), changed: Condvar::new(), work });
+        let anchor = (Instant::now(), monotonic(ClockId::CLOCK_MONOTONIC));
+        // A lone timer that comes and goes would allocate and free the map's only node each time.
+        let queue = BTreeMap::from([((anchor.0 + NEVER, 0), Arc::new(Never) as Arc<dyn Due>)]);
+        let timers = Timers { queue, armed: None, running: false, stopped: false, now: anchor.0 };
+        let (timers, changed) = (Mutex::new(timers), Condvar::new());
+        let next_key = AtomicU64::new(1);
+        let shared = Arc::new(Shared { timers, changed, work, next_key, anchor });
         let stop = Arc::new(StopOnDrop(Arc::downgrade(&shared)));
         Self { shared, _stop: stop }
     }
@@ -113,6 +125,39 @@ impl Clock {
             None => Instant::now(),
             Some(_) => lock(&self.shared.timers).now,
         }
+    }
+
+    /// Now or up to a few milliseconds ago, at a tenth of the price.
+    pub(crate) fn about_now(&self) -> Instant {
+        match self.shared.work {
+            None => {
+                let (instant, then) = self.shared.anchor;
+                // Reading the clock cannot fail; if it did, the anchor is the safe side.
+                instant + monotonic(ClockId::CLOCK_MONOTONIC_COARSE).saturating_sub(then)
+            }
+            Some(_) => self.now(),
+        }
+    }
+
+    /// When `after` from now has passed for certain.
+    pub(crate) fn deadline(&self, after: Duration) -> (Instant, Instant) {
+        if self.shared.work.is_some() || after < PRECISE_BELOW {
+            let since = self.now();
+            return (since, since + after);
+        }
+        let since = self.about_now();
+        (since, since + after + COARSENESS)
+    }
+
+    /// Nanoseconds from the clock's start to about now; never zero.
+    pub(crate) fn stamp(&self) -> u64 {
+        let since = self.about_now().saturating_duration_since(self.shared.anchor.0);
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX).max(1)
+    }
+
+    /// The instant of a [`Clock::stamp`].
+    pub(crate) fn instant_of(&self, stamp: u64) -> Instant {
+        self.shared.anchor.0 + Duration::from_nanos(stamp)
     }
 
     /// Ends after `duration` on this clock; a discard ends the wait at once.
@@ -139,18 +184,28 @@ impl Clock {
     }
 
     pub(crate) fn schedule(&self, at: Instant, due: Arc<dyn Due>) -> TimerId {
+        let id = self.reserve(at);
+        self.put(id, due);
+        id
+    }
+
+    /// A name for a timer that is put in later.
+    pub(crate) fn reserve(&self, at: Instant) -> TimerId {
+        (at, self.shared.next_key.fetch_add(1, Ordering::Relaxed))
+    }
+
+    pub(crate) fn put(&self, id: TimerId, due: Arc<dyn Due>) {
+        let at = id.0;
         let mut timers = lock(&self.shared.timers);
-        timers.next_key += 1;
-        let id = (at, timers.next_key);
         if self.shared.work.is_some() {
             // Nobody would fire what is due already before the next `advance`.
             if at <= timers.now {
                 drop(timers);
                 due.due();
-                return id;
+                return;
             }
             timers.queue.insert(id, due);
-            return id;
+            return;
         }
         timers.queue.insert(id, due);
         if timers.armed.is_none_or(|armed| at < armed) {
@@ -162,7 +217,6 @@ impl Clock {
             }
             self.shared.changed.notify_one();
         }
-        id
     }
 
     /// Calls `action` after `delay`.
@@ -173,10 +227,6 @@ impl Clock {
 
     pub(crate) fn cancel(&self, id: TimerId) {
         self.shared.cancel(id);
-    }
-
-    pub(crate) fn downgrade(&self) -> WeakClock {
-        WeakClock(Arc::downgrade(&self.shared))
     }
 
     /// Every dispatch that waits, soonest deadline first.

@@ -33,7 +33,10 @@ pub(crate) struct Control {
     gate: AtomicUsize,
     handled: AtomicU64,
     refused: AtomicU64,
-    turn: Mutex<Option<Turn>>,
+    /// The label of the current turn, or of the last.
+    label: Mutex<&'static str>,
+    /// When the current turn began, on the clock's scale; zero between turns.
+    turn_since: AtomicU64,
     end: Mutex<End>,
 }
 
@@ -104,7 +107,8 @@ impl Control {
             gate: AtomicUsize::new(0),
             handled: AtomicU64::new(0),
             refused: AtomicU64::new(0),
-            turn: Mutex::new(None),
+            label: Mutex::new(""),
+            turn_since: AtomicU64::new(0),
             end: Mutex::new(End::default()),
         }
     }
@@ -174,21 +178,31 @@ impl Control {
         lock(&self.end).published.clone()
     }
 
-    pub(crate) fn begin(&self, label: &'static str) {
-        let since = self.runtime.clock.now();
-        *lock(&self.turn) = Some(Turn { label, since });
+    /// A turn begins. `last` is the label of the turn before, kept by the only caller: between turns of one
+    /// kind, which is most of them, nothing is locked.
+    pub(crate) fn begin(&self, label: &'static str, last: &mut &'static str) {
+        if !std::ptr::eq(label, *last) {
+            *last = label;
+            *lock(&self.label) = label;
+        }
+        self.turn_since.store(self.runtime.clock.stamp(), Ordering::Release);
     }
 
     pub(crate) fn finish(&self) {
-        *lock(&self.turn) = None;
+        self.turn_since.store(0, Ordering::Release);
     }
 
+    /// Called by the actor's own thread only, hence no atomic addition.
     pub(crate) fn count_handled(&self) {
-        self.handled.fetch_add(1, Ordering::Relaxed);
+        self.handled.store(self.handled.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
+    /// What it does now. A turn that changes meanwhile may be told with the start of the one before.
     pub(crate) fn turn(&self) -> Option<Turn> {
-        *lock(&self.turn)
+        let since = self.turn_since.load(Ordering::Acquire);
+        let turn =
+            || Turn { label: *lock(&self.label), since: self.runtime.clock.instant_of(since) };
+        (since != 0).then(turn)
     }
 
     /// Gives `promise` the exit, now or later.

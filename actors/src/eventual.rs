@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use crate::clock::{Clock, Due, TimerId, WeakClock};
+use crate::clock::{Due, TimerId};
 use crate::lock;
 use crate::outcome::{Address, Cause, Exit, Fault, Lost, Outcome};
 use crate::pid::AnyPid;
@@ -40,8 +40,8 @@ struct State<T> {
     discard_waker: Option<Waker>,
     forward: Option<Box<dyn FnOnce(Outcome<T>) + Send>>,
     on_discard: Option<Box<dyn FnOnce(Cause) + Send>>,
-    /// Weak, since the clock owns what is due.
-    timer: Option<(WeakClock, TimerId)>,
+    /// The deadline, on the clock of the runtime that was asked.
+    timer: Option<TimerId>,
 }
 
 impl<T> Default for State<T> {
@@ -84,8 +84,8 @@ impl<T: Send + 'static> Shared<T> {
         // Foreign code (wakers, hooks, destructors) runs without the lock.
         drop(state);
         drop(hook);
-        if let Some((clock, id)) = timer {
-            clock.cancel(id);
+        if let (Some(id), Some(ask)) = (timer, &self.ask) {
+            ask.to.clock().cancel(id);
         }
         if let Some((forward, outcome)) = undelivered {
             forward(outcome);
@@ -125,18 +125,6 @@ impl<T: Send + 'static> Shared<T> {
         // Who was asked to stop and then let go has answered the discard.
         let asked = lock(&self.state).discard.clone();
         self.complete(asked.map_or(Outcome::Abandoned(exit), Outcome::Discarded));
-    }
-
-    fn arm(self: &Arc<Self>, clock: &Clock, at: Instant) {
-        let due: Arc<dyn Due> = Arc::<Self>::clone(self);
-        let id = clock.schedule(at, due);
-        let mut state = lock(&self.state);
-        if state.done {
-            drop(state);
-            clock.cancel(id);
-        } else {
-            state.timer = Some((clock.downgrade(), id));
-        }
     }
 }
 
@@ -267,7 +255,7 @@ impl<T: Send + 'static> Eventual<T> {
         blame: impl FnOnce() -> Option<Exit> + Send + 'static,
     ) {
         let inner = Arc::clone(&self.shared);
-        outer.shared.on_discard(move |cause| {
+        outer.shared().on_discard(move |cause| {
             inner.request_discard(cause);
         });
         let outer = outer.disarm();
@@ -353,8 +341,8 @@ impl fmt::Debug for Token {
 
 /// The working side. Dropped unset, it abandons its [`Eventual`].
 pub struct Promise<T: Send + 'static> {
-    shared: Arc<Shared<T>>,
-    armed: bool,
+    /// Taken by whoever ends it.
+    shared: Option<Arc<Shared<T>>>,
 }
 
 impl<T: Send + 'static> Promise<T> {
@@ -375,12 +363,12 @@ impl<T: Send + 'static> Promise<T> {
 
     /// True when the asker withdrew, or its deadline passed.
     pub fn is_discarded(&self) -> bool {
-        self.shared.discard_cause().is_some()
+        self.shared().discard_cause().is_some()
     }
 
     /// Ends when the asker withdraws.
     pub fn discarded(&self) -> impl Future<Output = Cause> + Send + 'static {
-        let shared = Arc::clone(&self.shared);
+        let shared = Arc::clone(self.shared());
         std::future::poll_fn(move |cx| {
             let mut state = lock(&shared.state);
             match &state.discard {
@@ -395,12 +383,15 @@ impl<T: Send + 'static> Promise<T> {
 
     /// What tells a job whether it is still wanted.
     pub fn token(&self) -> Token {
-        Token(Arc::<Shared<T>>::clone(&self.shared))
+        Token(Arc::<Shared<T>>::clone(self.shared()))
     }
 
     fn disarm(mut self) -> Arc<Shared<T>> {
-        self.armed = false;
-        Arc::clone(&self.shared)
+        self.shared.take().expect("a promise ends once, by value")
+    }
+
+    fn shared(&self) -> &Arc<Shared<T>> {
+        self.shared.as_ref().expect("a promise ends once, by value")
     }
 
     /// Gives up without a word: only a deadline ends the eventual then.
@@ -410,15 +401,15 @@ impl<T: Send + 'static> Promise<T> {
 
     /// Calls `hook` when the asker withdraws.
     pub(crate) fn on_discard(&self, hook: impl FnOnce(Cause) + Send + 'static) {
-        self.shared.on_discard(hook);
+        self.shared().on_discard(hook);
     }
 }
 
 impl<T: Send + 'static> Drop for Promise<T> {
     fn drop(&mut self) {
-        if self.armed {
-            let exit = self.shared.ask.as_ref().map(|ask| ask.to.exit_so_far());
-            self.shared.abandon(exit.unwrap_or(Exit::Killed("promise dropped")));
+        if let Some(shared) = self.shared.take() {
+            let exit = shared.ask.as_ref().map(|ask| ask.to.exit_so_far());
+            shared.abandon(exit.unwrap_or(Exit::Killed("promise dropped")));
         }
     }
 }
@@ -434,16 +425,20 @@ pub fn promise<T: Send + 'static>() -> (Promise<T>, Eventual<T>) {
     pair(Shared::new(None))
 }
 
-/// A promise and its eventual for a dispatch, whose deadline runs on `clock`.
-pub(crate) fn asked<T: Send + 'static>(clock: &Clock, ask: Ask) -> (Promise<T>, Eventual<T>) {
-    let at = ask.since + ask.after;
-    let shared = Shared::new(Some(ask));
-    shared.arm(clock, at);
+/// A promise and its eventual for a dispatch, which ends at `at` by the clock.
+pub(crate) fn asked<T: Send + 'static>(ask: Ask, at: Instant) -> (Promise<T>, Eventual<T>) {
+    let id = ask.to.clock().reserve(at);
+    let state = State { timer: Some(id), ..State::default() };
+    let shared = Arc::new(Shared { state: Mutex::new(state), ask: Some(ask) });
+    let due: Arc<dyn Due> = Arc::<Shared<T>>::clone(&shared);
+    if let Some(ask) = &shared.ask {
+        ask.to.clock().put(id, due);
+    }
     pair(shared)
 }
 
 fn pair<T: Send + 'static>(shared: Arc<Shared<T>>) -> (Promise<T>, Eventual<T>) {
-    (Promise { shared: Arc::clone(&shared), armed: true }, Eventual { shared })
+    (Promise { shared: Some(Arc::clone(&shared)) }, Eventual { shared })
 }
 
 /// Wakes a thread that waits in [`Eventual::blocking_wait`].

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use crate::clock::Clock;
 use crate::control::{ActorStatus, Control};
 use crate::eventual::{Ask, Eventual, asked, promise};
 use crate::filter::{Fate, Handling};
@@ -102,24 +103,20 @@ impl<P: Process> Notice for Core<P> {
 /// What accepts messages of one type.
 trait Receives<M: Message>: Send + Sync {
     fn ask(self: Arc<Self>, message: M, deadline: Duration) -> Eventual<M::Reply>;
-    fn tell(self: Arc<Self>, message: M) -> Result<(), Refused>;
+    fn tell(&self, message: M) -> Result<(), Refused>;
+    fn tell_filtered(self: Arc<Self>, message: M) -> Result<(), Refused>;
+    fn is_filtered(&self) -> bool;
     fn any(self: Arc<Self>) -> AnyPid;
 }
 
 impl<P: Handler<M>, M: Message> Receives<M> for Core<P> {
     fn ask(self: Arc<Self>, message: M, deadline: Duration) -> Eventual<M::Reply> {
-        let clock = &self.control.runtime.clock;
         let label = message.label();
         let subject = message.subject();
         let fate = self.control.runtime.filter.fate(|| (&self.control.name, label, &subject));
-        let ask = Ask {
-            to: AnyPid(Arc::<Self>::clone(&self)),
-            label,
-            subject,
-            since: clock.now(),
-            after: deadline,
-        };
-        let (promise, eventual) = asked(clock, ask);
+        let (since, at) = self.control.runtime.clock.deadline(deadline);
+        let to = AnyPid(Arc::<Self>::clone(&self));
+        let (promise, eventual) = asked(Ask { to, label, subject, since, after: deadline }, at);
         let mut call = Call::new(message, label, Some(promise), self.unit());
         match fate {
             Fate::Deliver => self.admit(call),
@@ -146,15 +143,18 @@ impl<P: Handler<M>, M: Message> Receives<M> for Core<P> {
         eventual
     }
 
-    fn tell(self: Arc<Self>, message: M) -> Result<(), Refused> {
+    fn is_filtered(&self) -> bool {
+        self.control.runtime.filter.is_installed()
+    }
+
+    fn tell(&self, message: M) -> Result<(), Refused> {
         let label = message.label();
-        let filter = &self.control.runtime.filter;
-        let fate = if filter.is_installed() {
-            let subject = message.subject();
-            filter.fate(|| (&self.control.name, label, &subject))
-        } else {
-            Fate::Deliver
-        };
+        self.offer(Call::new(message, label, None, self.unit())).map_err(|refused| refused.0)
+    }
+
+    fn tell_filtered(self: Arc<Self>, message: M) -> Result<(), Refused> {
+        let (label, subject) = (message.label(), message.subject());
+        let fate = self.control.runtime.filter.fate(|| (&self.control.name, label, &subject));
         let mut call = Call::new(message, label, None, self.unit());
         match fate {
             Fate::Deliver | Fate::LoseReply => self.offer(call).map_err(|refused| refused.0),
@@ -180,6 +180,11 @@ impl<P: Handler<M>, M: Message> Receives<M> for Core<P> {
     fn any(self: Arc<Self>) -> AnyPid {
         AnyPid(self)
     }
+}
+
+/// Tells without touching the reference count, unless a filter wants to keep the message.
+fn tell<M: Message>(to: &Arc<impl Receives<M> + ?Sized>, message: M) -> Result<(), Refused> {
+    if to.is_filtered() { Arc::clone(to).tell_filtered(message) } else { to.tell(message) }
 }
 
 impl<P: Process> Core<P> {
@@ -255,7 +260,7 @@ impl<P: Process> Pid<P> {
     where
         P: Handler<M>,
     {
-        Arc::clone(&self.core).tell(message)
+        tell(&self.core, message)
     }
 
     /// The same address for one kind of message, whatever the actor.
@@ -317,7 +322,7 @@ impl<M: Message> Handle<M> {
 
     /// As [`Pid::notify`].
     pub fn notify(&self, message: M) -> Result<(), Refused> {
-        Arc::clone(&self.to).tell(message)
+        tell(&self.to, message)
     }
 
     /// Who this leads to.
@@ -405,6 +410,10 @@ impl AnyPid {
     /// True once it has ended.
     pub fn has_ended(&self) -> bool {
         self.0.control().published().is_some()
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.0.control().runtime.clock
     }
 
     pub(crate) fn name_arc(&self) -> Arc<str> {

@@ -90,6 +90,8 @@ impl<R> From<Eventual<R>> for Reply<R> {
 /// The last path segment of a type's name, its generic arguments left out.
 pub(crate) fn short_name<T: ?Sized>() -> &'static str {
     let full = std::any::type_name::<T>();
-    let path = full.split('<').next().unwrap_or(full);
-    path.rsplit("::").next().unwrap_or(path)
+    // Asked for every message: only generic names need the search from the front.
+    let path = if full.ends_with('>') { full.split('<').next().unwrap_or(full) } else { full };
+    let colon = path.as_bytes().iter().rposition(|byte| *byte == b':');
+    colon.map_or(path, |colon| &path[colon + 1..])
 }
