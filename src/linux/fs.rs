@@ -17,6 +17,11 @@ use rustix::fs::{
 use super::Error;
 use super::error::Called;
 
+mod copy;
+mod remove;
+
+pub use copy::copy_content;
+pub use remove::{remove_path, remove_tree};
 pub use rustix::fs::{FlockOperation, Stat};
 pub use rustix::io::Errno;
 
@@ -420,161 +425,6 @@ pub fn file_system_type(path: &Path) -> Result<u64, Error> {
     sys::statfs(path)
         .map(|stat| u64::from_ne_bytes(i64::from(stat.f_type).to_ne_bytes()))
         .called(|| format!("statfs({path:?})"))
-}
-
-/// Copies the content of `from` to the new file `to`: shared blocks where the file system can, else
-/// the data without its holes.
-pub fn copy_content(from: &File, to: &File) -> Result<(), Error> {
-    if sys::ioctl_ficlone(to, from).is_ok() {
-        return Ok(());
-    }
-    let length = stat(from)?.st_size;
-    let length = u64::try_from(length).unwrap_or(0);
-    sys::ftruncate(to, length).called(|| format!("ftruncate({length})"))?;
-    let mut position = 0;
-    while position < length {
-        let start = match sys::seek(from, sys::SeekFrom::Data(position)) {
-            Ok(start) => start,
-            // No data to the end.
-            Err(Errno::NXIO) => break,
-            // A file system without holes.
-            Err(_) => position,
-        };
-        let end = sys::seek(from, sys::SeekFrom::Hole(start)).unwrap_or(length).max(start);
-        copy_range(from, to, start, end.min(length))?;
-        position = end.max(start + 1);
-    }
-    Ok(())
-}
-
-fn copy_range(from: &File, to: &File, start: u64, end: u64) -> Result<(), Error> {
-    let (mut read_at, mut write_at) = (start, start);
-    while read_at < end {
-        let left = usize::try_from(end - read_at).unwrap_or(1 << 30).min(1 << 30);
-        match sys::copy_file_range(from, Some(&mut read_at), to, Some(&mut write_at), left) {
-            Ok(0) => break,
-            Ok(_) => {}
-            Err(Errno::XDEV | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-                return copy_by_hand(from, to, read_at, end);
-            }
-            Err(errno) => return Err(Error::new("copy_file_range()", errno)),
-        }
-    }
-    Ok(())
-}
-
-fn copy_by_hand(from: &File, to: &File, start: u64, end: u64) -> Result<(), Error> {
-    use std::os::unix::fs::FileExt;
-    let mut buffer = vec![0; 128 << 10];
-    let mut position = start;
-    while position < end {
-        let want = usize::try_from(end - position).unwrap_or(buffer.len()).min(buffer.len());
-        let got = from.read_at(&mut buffer[..want], position).called(|| "pread()".to_owned())?;
-        if got == 0 {
-            break;
-        }
-        to.write_all_at(&buffer[..got], position).called(|| "pwrite()".to_owned())?;
-        position += got as u64;
-    }
-    Ok(())
-}
-
-/// Removes `name` in `parent` and everything below; absent is success. Follows no link, crosses no
-/// mount by itself (a mount point is EBUSY), and goes on after a failure: the first one is returned.
-///
-/// However deep the tree: a directory below [`DEPTH_MAX`] levels is first moved up.
-pub fn remove_tree(parent: &Directory, name: &OsStr) -> Result<(), Error> {
-    let mut first = None;
-    match parent.unlink(name) {
-        Ok(()) => return Ok(()),
-        Err(error) => match error.errno {
-            Errno::NOENT => return Ok(()),
-            // EISDIR on Linux; EPERM by POSIX.
-            Errno::ISDIR | Errno::PERM => {}
-            _ => return Err(error),
-        },
-    }
-    let top = match parent.child(name) {
-        Err(error) if error.errno == Errno::NOENT => return Ok(()),
-        result => result?,
-    };
-    let mut moved = 0;
-    loop {
-        let before = moved;
-        empty(&top, &top, 0, &mut moved, &mut first);
-        // Directories that were moved up are removed in the next round.
-        if moved == before || first.is_some() {
-            break;
-        }
-    }
-    match (first, parent.rmdir(name)) {
-        (Some(error), _) => Err(error),
-        (None, Err(error)) if error.errno == Errno::NOENT => Ok(()),
-        (None, result) => result,
-    }
-}
-
-/// Levels of directories that [`remove_tree`] holds open.
-const DEPTH_MAX: usize = 32;
-
-fn empty(
-    directory: &Directory,
-    top: &Directory,
-    depth: usize,
-    moved: &mut u64,
-    first: &mut Option<Error>,
-) {
-    let names = match directory.names() {
-        Ok(names) => names,
-        Err(error) => {
-            first.get_or_insert(error);
-            return;
-        }
-    };
-    for name in names {
-        if let Err(error) = remove_entry(directory, &name, top, depth, moved, first) {
-            first.get_or_insert(error);
-        }
-    }
-}
-
-fn remove_entry(
-    directory: &Directory,
-    name: &OsStr,
-    top: &Directory,
-    depth: usize,
-    moved: &mut u64,
-    first: &mut Option<Error>,
-) -> Result<(), Error> {
-    match directory.unlink(name) {
-        Ok(()) => return Ok(()),
-        Err(error) => match error.errno {
-            Errno::NOENT => return Ok(()),
-            Errno::ISDIR | Errno::PERM => {}
-            _ => return Err(error),
-        },
-    }
-    if depth == DEPTH_MAX {
-        *moved += 1;
-        let refuge = format!(".longshore-deep-{}-{moved}", std::process::id());
-        return directory.rename(name, top, OsStr::new(&refuge));
-    }
-    empty(&directory.child(name)?, top, depth + 1, moved, first);
-    match directory.rmdir(name) {
-        Err(error) if error.errno == Errno::NOENT => Ok(()),
-        result => result,
-    }
-}
-
-/// [`remove_tree`] by the path of what is to be removed.
-pub fn remove_path(path: &Path) -> Result<(), Error> {
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(Error::new(format!("unlinkat({path:?})"), Errno::INVAL));
-    };
-    match Directory::open(parent) {
-        Err(error) if error.errno == Errno::NOENT => Ok(()),
-        parent => remove_tree(&parent?, name),
-    }
 }
 
 /// Tells apart the temporary files of this process.

@@ -10,6 +10,10 @@ use tar::Header;
 use crate::limits;
 use crate::linux::fs::{Attributes, Node, Time};
 
+mod fields;
+
+use fields::{number, time};
+
 /// What an entry makes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum EntryKind {
@@ -47,7 +51,7 @@ pub(crate) struct Entry {
 pub(crate) enum TarError {
     /// The stream failed below the tar.
     #[error(transparent)]
-    Read(#[from] io::Error),
+    Read(io::Error),
     /// The stream is no tar, or a damaged one.
     #[error("malformed tar at byte {position}: {reason}")]
     Malformed {
@@ -130,7 +134,7 @@ impl<R: BufRead> TarStream<R> {
     /// Reads what the rest of the stream has, past the end of the archive.
     pub(crate) fn drain(mut self) -> Result<(), TarError> {
         loop {
-            let length = self.reader.fill_buf()?.len();
+            let length = self.reader.fill_buf().map_err(TarError::Read)?.len();
             if length == 0 {
                 return Ok(());
             }
@@ -144,7 +148,7 @@ impl<R: BufRead> TarStream<R> {
             return Ok(&[]);
         }
         let position = self.position;
-        let buffer = self.reader.fill_buf()?;
+        let buffer = self.reader.fill_buf().map_err(TarError::Read)?;
         if buffer.is_empty() {
             return Err(TarError::Malformed { position, reason: "ends within a file" });
         }
@@ -168,7 +172,7 @@ impl<R: BufRead> TarStream<R> {
                 Ok(0) => return self.malformed("ends within a header"),
                 Ok(length) => filled += length,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(TarError::Read(error)),
             }
         }
         if block.iter().all(|byte| *byte == 0) {
@@ -359,7 +363,7 @@ impl<R: BufRead> TarStream<R> {
         let mut more = gnu.is_extended();
         while more {
             let mut block = tar::GnuExtSparseHeader::new();
-            self.reader.read_exact(block.as_mut_bytes())?;
+            self.reader.read_exact(block.as_mut_bytes()).map_err(TarError::Read)?;
             self.position += BLOCK;
             take(self, &block.sparse)?;
             more = block.is_extended();
@@ -458,7 +462,7 @@ impl<R: BufRead> TarStream<R> {
 
     fn skip_bytes(&mut self, mut bytes: u64) -> Result<(), TarError> {
         while bytes > 0 {
-            let length = self.reader.fill_buf()?.len();
+            let length = self.reader.fill_buf().map_err(TarError::Read)?.len();
             if length == 0 {
                 return self.malformed("ends within a file");
             }
@@ -477,58 +481,4 @@ fn xattrs(extensions: &Extensions) -> Vec<(String, Vec<u8>)> {
         Some((String::from_utf8(name.to_vec()).ok()?, value.clone()))
     };
     extensions.pax.iter().filter_map(named).collect()
-}
-
-/// A header field: octal text, or base 256 with the top bit set (negative ones too). An empty field
-/// is zero, as all readers have it.
-fn number(field: &[u8]) -> Option<i64> {
-    match field.first()? {
-        first if first & 0x80 != 0 => {
-            // 0xff is the sign of a negative number spread over the field.
-            let start = if *first == 0xff { -1 } else { i64::from(first & 0x7f) };
-            field[1..].iter().try_fold(start, |value: i64, byte| {
-                value.checked_mul(256)?.checked_add(i64::from(*byte))
-            })
-        }
-        _ => {
-            let text = field.split(|byte| *byte == 0).next()?;
-            let text = std::str::from_utf8(text).ok()?.trim();
-            if text.is_empty() { Some(0) } else { i64::from_str_radix(text, 8).ok() }
-        }
-    }
-}
-
-/// `SECONDS[.FRACTION]`, possibly negative.
-fn time(text: &[u8]) -> Option<Time> {
-    let text = std::str::from_utf8(text).ok()?.trim();
-    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let seconds: i64 = whole.parse().ok()?;
-    let digits: String = fraction.chars().chain("000000000".chars()).take(9).collect();
-    let nanoseconds: u32 = digits.parse().ok()?;
-    if whole.starts_with('-') && nanoseconds > 0 {
-        return Some(Time { seconds: seconds - 1, nanoseconds: 1_000_000_000 - nanoseconds });
-    }
-    Some(Time { seconds, nanoseconds })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_are_octal_or_base_256_of_either_sign() {
-        assert_eq!(number(b"0000644\0"), Some(0o644));
-        assert_eq!(number(b"   644 \0"), Some(0o644));
-        assert_eq!(number(b"\0\0\0\0"), Some(0));
-        assert_eq!(number(&[0x80, 0, 0, 0, 0, 0, 0x01, 0x02]), Some(258));
-        assert_eq!(number(&[0xff; 12]), Some(-1));
-        assert_eq!(number(b"9999\0"), None);
-    }
-
-    #[test]
-    fn pax_times_have_nanoseconds_and_may_lie_before_1970() {
-        assert_eq!(time(b"12.5"), Some(Time { seconds: 12, nanoseconds: 500_000_000 }));
-        assert_eq!(time(b"-1.25"), Some(Time { seconds: -2, nanoseconds: 750_000_000 }));
-        assert_eq!(time(b"x"), None);
-    }
 }
