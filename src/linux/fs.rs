@@ -422,9 +422,7 @@ pub fn lock(fd: impl AsFd, operation: FlockOperation) -> Result<bool, Error> {
 
 /// The type of the file system that holds `path` (`f_type` of statfs(2)).
 pub fn file_system_type(path: &Path) -> Result<u64, Error> {
-    sys::statfs(path)
-        .map(|stat| u64::from_ne_bytes(i64::from(stat.f_type).to_ne_bytes()))
-        .called(|| format!("statfs({path:?})"))
+    sys::statfs(path).map(|stat| stat.f_type.cast_unsigned()).called(|| format!("statfs({path:?})"))
 }
 
 /// Tells apart the temporary files of this process.

@@ -43,8 +43,14 @@ pub(crate) struct Entry {
     /// Bytes of the file when unpacked.
     pub(crate) size: u64,
     /// Ranges of a sparse file that have data: offset and length; `None`: all of it.
-    pub(crate) ranges: Option<Vec<(u64, u64)>>,
+    pub(crate) ranges: Option<Ranges>,
 }
+
+/// Offset and length of each range of a sparse file that has data.
+pub(crate) type Ranges = Vec<(u64, u64)>;
+
+/// Keys and values of pax records, in their order.
+type Records = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Why a tar cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +93,7 @@ pub(crate) struct TarStream<R> {
 struct Extensions {
     long_name: Option<Vec<u8>>,
     long_link: Option<Vec<u8>>,
-    pax: Vec<(Vec<u8>, Vec<u8>)>,
+    pax: Records,
 }
 
 impl Extensions {
@@ -239,7 +245,7 @@ impl<R: BufRead> TarStream<R> {
     }
 
     /// `LENGTH KEY=VALUE\n`, repeated.
-    fn records(&self, data: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, TarError> {
+    fn records(&self, data: &[u8]) -> Result<Records, TarError> {
         let mut records = Vec::new();
         let mut rest = data;
         while !rest.is_empty() && rest[0] != 0 {
@@ -346,7 +352,7 @@ impl<R: BufRead> TarStream<R> {
 
     /// GNU's old sparse format: the map is in the header and in blocks right behind it, which the
     /// size does not count.
-    fn old_sparse(&mut self, header: &Header) -> Result<(u64, Option<Vec<(u64, u64)>>), TarError> {
+    fn old_sparse(&mut self, header: &Header) -> Result<(u64, Option<Ranges>), TarError> {
         let Some(gnu) = header.as_gnu() else { return self.malformed("sparse without GNU header") };
         let size = self.field(&gnu.realsize)?;
         let mut map = Vec::new();
@@ -372,10 +378,7 @@ impl<R: BufRead> TarStream<R> {
     }
 
     /// The three pax sparse formats; 1.0 has its map in front of the data.
-    fn pax_sparse(
-        &mut self,
-        extensions: &Extensions,
-    ) -> Result<Option<(u64, Vec<(u64, u64)>)>, TarError> {
+    fn pax_sparse(&mut self, extensions: &Extensions) -> Result<Option<(u64, Ranges)>, TarError> {
         let real = extensions.number("GNU.sparse.realsize");
         let Some(real) = real.or_else(|| extensions.number("GNU.sparse.size")) else {
             return Ok(None);
