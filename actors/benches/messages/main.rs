@@ -3,6 +3,8 @@
 //! *tell* sends in windows of a thousand, each closed by an ask; *ask* sends one after another. *One* has asker
 //! and actor on one arbiter, *two* on two.
 
+mod bare;
+
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -50,54 +52,6 @@ async fn ask_ours(to: Pid<Sum>, messages: u64) -> Duration {
     start.elapsed()
 }
 
-/// The other side of the comparison.
-mod bare {
-    use super::{Duration, Instant, WINDOW};
-    use actix::{Actor, Addr, Context, Handler, Message};
-
-    #[derive(Default)]
-    pub(crate) struct Sum(u64);
-
-    pub(crate) struct Add(u64);
-
-    impl Message for Add {
-        type Result = u64;
-    }
-
-    impl Actor for Sum {
-        type Context = Context<Self>;
-    }
-
-    impl Handler<Add> for Sum {
-        type Result = u64;
-
-        fn handle(&mut self, Add(n): Add, _: &mut Self::Context) -> u64 {
-            self.0 += n;
-            self.0
-        }
-    }
-
-    pub(crate) async fn tell(to: Addr<Sum>, messages: u64) -> Duration {
-        let start = Instant::now();
-        for _ in 0..messages.div_ceil(WINDOW) {
-            for _ in 1..WINDOW {
-                #[expect(clippy::disallowed_methods, reason = "what is compared with")]
-                to.do_send(Add(1));
-            }
-            to.send(Add(1)).await.expect("answered");
-        }
-        start.elapsed()
-    }
-
-    pub(crate) async fn ask(to: Addr<Sum>, messages: u64) -> Duration {
-        let start = Instant::now();
-        for _ in 0..messages {
-            to.send(Add(1)).await.expect("answered");
-        }
-        start.elapsed()
-    }
-}
-
 fn ours(c: &mut Criterion) {
     let runtime = Runtime::builder().group("main", 2).build().expect("threads");
     let spawn = |name: &str, index| {
@@ -126,29 +80,6 @@ fn ours(c: &mut Criterion) {
     drop(runtime.begin_shutdown(ShutdownPlan::within(PATIENCE)));
 }
 
-fn actix(c: &mut Criterion) {
-    use actix::Actor;
-
-    let system = actix::System::new();
-    let near = system.block_on(async { bare::Sum::default().start() });
-    let arbiter = system.block_on(async { actix::Arbiter::new() });
-    let far = bare::Sum::start_in_arbiter(&arbiter.handle(), |_| bare::Sum::default());
-    for (place, to) in [("one", near), ("two", far)] {
-        c.bench_function(&format!("tell {place}/actix"), |b| {
-            b.iter_custom(|n| {
-                let work = bare::tell(to.clone(), n);
-                system.block_on(async { actix::spawn(work).await.expect("it ends") })
-            });
-        });
-        c.bench_function(&format!("ask {place}/actix"), |b| {
-            b.iter_custom(|n| {
-                let work = bare::ask(to.clone(), n);
-                system.block_on(async { actix::spawn(work).await.expect("it ends") })
-            });
-        });
-    }
-}
-
 /// Spawn to answered, and kill to ended.
 fn lives(c: &mut Criterion) {
     let runtime = Runtime::builder().build().expect("threads");
@@ -167,6 +98,6 @@ criterion_group! {
         .sample_size(20)
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2));
-    targets = ours, actix, lives
+    targets = ours, bare::bench, lives
 }
 criterion_main!(benches);
