@@ -58,6 +58,8 @@ pub(super) struct Layout {
     pub(super) v2: Option<PathBuf>,
     /// Controllers that the unified hierarchy has.
     pub(super) unified: BTreeSet<Controller>,
+    /// Mount points of v1 hierarchies that have the cpuset controller, too.
+    pub(super) cpusets: BTreeSet<PathBuf>,
 }
 
 impl Layout {
@@ -75,7 +77,10 @@ impl Layout {
                 Kind::V2 => {
                     layout.v2.get_or_insert_with(|| mount.target.clone());
                 }
-                Kind::V1(ref controllers) => {
+                Kind::V1 { ref controllers, cpuset } => {
+                    if cpuset {
+                        layout.cpusets.insert(mount.target.clone());
+                    }
                     for controller in controllers {
                         layout.v1.entry(*controller).or_insert_with(|| mount.target.clone());
                     }
@@ -121,7 +126,7 @@ struct Entry {
 }
 
 enum Kind {
-    V1(Vec<Controller>),
+    V1 { controllers: Vec<Controller>, cpuset: bool },
     V2,
 }
 
@@ -135,7 +140,10 @@ fn entry(line: &str) -> Option<Entry> {
         "cgroup2" => Kind::V2,
         "cgroup" => {
             let options = filesystem.nth(1)?;
-            Kind::V1(options.split(',').filter_map(Controller::from_name).collect())
+            Kind::V1 {
+                controllers: options.split(',').filter_map(Controller::from_name).collect(),
+                cpuset: options.split(',').any(|option| option == "cpuset"),
+            }
         }
         _ => return None,
     };
@@ -166,7 +174,7 @@ mod tests {
     const HYBRID: &str = "\
 31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
 32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct
-35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,cpuset,memory
 37 31 0:34 / /sys/fs/cgroup/freezer ro,relatime - cgroup cgroup rw,freezer
 38 31 0:34 / /srv/my\\040freezer rw,relatime - cgroup cgroup rw,freezer
 40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd
@@ -181,6 +189,7 @@ mod tests {
         assert_eq!(layout.version(Controller::Memory), Some(Version::V1), "mounted as v1");
         assert_eq!(layout.version(Controller::Pids), Some(Version::V2));
         assert_eq!(layout.v2.as_deref(), Some(Path::new("/sys/fs/cgroup/unified")));
+        assert_eq!(layout.cpusets, [PathBuf::from("/sys/fs/cgroup/memory")].into());
     }
 
     #[test]

@@ -163,21 +163,22 @@ impl Cgroups {
         group: &Group,
         leftover: Leftover,
     ) -> Result<(), Error> {
-        tree::make_root(mount, &self.root)?;
+        let needs = self.needs(mount);
+        tree::make_root(mount, &self.root, needs)?;
         let mut parent = mount.join(&self.root);
         for level in path.parent().into_iter().flatten() {
             parent.push(level);
-            tree::make(&parent)?;
+            tree::make(&parent, needs)?;
         }
         let directory = group.directory();
-        let made = tree::make(directory)?;
+        let made = tree::make(directory, needs)?;
         if made == tree::Made::Before && !self.is_ours(directory) {
-            leftover.settle(directory)?;
+            leftover.settle(directory, needs)?;
         }
         self.made().insert(directory.to_path_buf());
         match group.version() {
             Version::V1 => Ok(()),
-            Version::V2 => tree::make(&group.processes()).map(|_| ()),
+            Version::V2 => tree::make(&group.processes(), needs).map(|_| ()),
         }
     }
 
@@ -194,6 +195,13 @@ impl Cgroups {
         match self.mounts().into_iter().find(|mount| directory.starts_with(mount)) {
             Some(mount) => tree::remove_root(mount, &self.root),
             None => Ok(()),
+        }
+    }
+
+    fn needs(&self, mount: &Path) -> tree::Needs {
+        match self.layout.cpusets.contains(mount) {
+            true => tree::Needs::Cpuset,
+            false => tree::Needs::Nothing,
         }
     }
 
@@ -225,7 +233,7 @@ pub(super) enum Leftover {
 }
 
 impl Leftover {
-    fn settle(self, directory: &Path) -> Result<(), Error> {
+    fn settle(self, directory: &Path, needs: tree::Needs) -> Result<(), Error> {
         let in_use = || {
             let call = format!("mkdir({}): processes live in it", tree::quoted(directory));
             Error::new(call, Errno::EXIST)
@@ -235,7 +243,7 @@ impl Leftover {
             Self::Join => Err(in_use()),
             Self::Replace => match tree::remove_now(directory) {
                 Err(error) if matches!(error.errno, Errno::BUSY | Errno::NOTEMPTY) => Err(in_use()),
-                Ok(()) => tree::make(directory).map(|_| ()),
+                Ok(()) => tree::make(directory, needs).map(|_| ()),
                 Err(error) => Err(error),
             },
         }

@@ -248,9 +248,9 @@ fn without_cgroup_kill_everything_ends_as_well() {
     let mount = freezer.clone().or_else(|| world.cgroups.unified().map(Path::to_path_buf));
     let mount = mount.expect("v2 or the freezer");
     let directory = mount.join(world.cgroups.root());
-    tree::make_root(&mount, world.cgroups.root()).expect("made");
+    tree::make_root(&mount, world.cgroups.root(), tree::Needs::Nothing).expect("made");
     let inner = directory.join("inner");
-    tree::make(&inner).expect("made");
+    tree::make(&inner, tree::Needs::Nothing).expect("made");
     let fork = "sleep 1000 & sleep 1000 & trap '' TERM; while :; do sleep 0.01; done";
     let joins = [directory.clone(), inner];
     let children: Vec<usize> =

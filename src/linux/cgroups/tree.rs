@@ -28,40 +28,45 @@ pub(super) enum Made {
     Before,
 }
 
+/// What a new cgroup needs before a process can join it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Needs {
+    Nothing,
+    /// Its parent's CPUs and memory nodes: the hierarchy has the v1 cpuset controller.
+    Cpuset,
+}
+
 /// Makes one cgroup. An existing one is left as it is.
-pub(super) fn make(directory: &Path) -> Result<Made, Error> {
+pub(super) fn make(directory: &Path, needs: Needs) -> Result<Made, Error> {
     let made = match rustix::fs::mkdir(directory, rustix::fs::Mode::from_raw_mode(0o755)) {
         Ok(()) => Made::Now,
         Err(Errno::EXIST) => Made::Before,
         Err(errno) => return Err(Error::new(format!("mkdir({})", quoted(directory)), errno)),
     };
-    if made == Made::Now {
+    if made == Made::Now && needs == Needs::Cpuset {
         inherit_cpuset(directory)?;
     }
     Ok(made)
 }
 
 /// Makes the cgroups `root` below `mount`, and marks those that were not there.
-pub(super) fn make_root(mount: &Path, root: &Path) -> Result<(), Error> {
+pub(super) fn make_root(mount: &Path, root: &Path, needs: Needs) -> Result<(), Error> {
     let mut directory = mount.to_path_buf();
     for level in root {
         directory.push(level);
-        if make(&directory)? == Made::Now {
+        if make(&directory, needs)? == Made::Now {
             mark(&directory);
         }
     }
     Ok(())
 }
 
-/// Where a hierarchy has the cpuset controller, a new cgroup has no CPU and no memory node, and no
-/// process can join it until it was given some: the parent's.
+/// A new v1 cpuset has no CPU and no memory node, and no process can join it until it was given some.
 fn inherit_cpuset(directory: &Path) -> Result<(), Error> {
     let Some(parent) = directory.parent() else { return Ok(()) };
     for name in ["cpuset.cpus", "cpuset.mems"] {
-        // v2 inherits by itself, and says "empty" here.
         let (own, from) = (directory.join(name), parent.join(name));
-        let Ok(current) = fs::read_to_string(&own) else { continue };
-        if current.trim().is_empty() && !directory.join("cgroup.controllers").is_file() {
+        if control::read(&own)?.trim().is_empty() {
             control::write(&own, control::read(&from)?.trim())?;
         }
     }
@@ -87,6 +92,12 @@ pub(super) fn remove(directory: &Path) -> Result<(), Error> {
 
 /// The same, without patience.
 pub(super) fn remove_now(directory: &Path) -> Result<(), Error> {
+    // Most have nothing below, or just the leaf of v2: listing a cgroup costs more than removing it.
+    let _ = rustix::fs::rmdir(directory.join("leaf"));
+    match remove_one(directory) {
+        Err(error) if matches!(error.errno, Errno::BUSY | Errno::NOTEMPTY) => {}
+        other => return other,
+    }
     for child in children(directory)? {
         remove_now(&child)?;
     }
@@ -203,8 +214,8 @@ mod tests {
     fn making_a_cgroup_twice_says_so() {
         let scratch = tempfile::tempdir().expect("a scratch directory");
         let directory = scratch.path().join("a");
-        assert_eq!(make(&directory).expect("made"), Made::Now);
-        assert_eq!(make(&directory).expect("there"), Made::Before);
+        assert_eq!(make(&directory, Needs::Nothing).expect("made"), Made::Now);
+        assert_eq!(make(&directory, Needs::Nothing).expect("there"), Made::Before);
     }
 
     #[test]
