@@ -11,9 +11,6 @@ use crate::error::{Classified, ErrorKind, Stage};
 pub use crate::isolators::ImageProvider;
 use crate::isolators::{Asked, LauncherKind, SelectError, Selection, select};
 use crate::launcher::Lifetime;
-use crate::paths::Paths;
-use crate::provisioner::stores::StoreConfig;
-use crate::provisioner::stores::docker::{CredentialsError, DockerConfig};
 use crate::provisioner::{DefaultRegistry, InvalidReference};
 
 /// Isolators in use when none are named and containers have images.
@@ -91,22 +88,6 @@ impl Config {
             image_providers: self.image_providers.as_deref(),
         };
         select(asked, ISOLATION)
-    }
-
-    /// The image store: where it is, where images come from, and with which credentials.
-    ///
-    /// Errors: credentials that cannot be read.
-    pub fn store(&self, paths: &Paths) -> Result<StoreConfig, CredentialsError> {
-        let directory = self.docker_store_dir.clone().unwrap_or_else(|| paths.store());
-        let mut store = StoreConfig::new(directory);
-        store.docker_registry = match &self.docker_registry {
-            DockerRegistry::Remote(registry) => registry.to_string(),
-            DockerRegistry::Archives(path) => path.display().to_string(),
-        };
-        if let Some(credentials) = &self.docker_config {
-            store.credentials = DockerConfig::load(credentials)?;
-        }
-        Ok(store)
     }
 }
 

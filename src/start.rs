@@ -9,7 +9,7 @@ use std::sync::Arc;
 use longshore_actors::{Handle, Pid, Placement, Process, Runtime, Spawn};
 
 use crate::checkpoint::{self, ContainerV1, OwnerV1};
-use crate::config::{Config, RootfsMount};
+use crate::config::{Config, DockerRegistry, RootfsMount};
 use crate::containerizer::actor::{Containerizer as ContainerizerActor, Reserved};
 use crate::containerizer::messages::Bury;
 use crate::containerizer::recorder::actor::Recorder;
@@ -29,7 +29,8 @@ use crate::model::ContainerId;
 use crate::paths::Paths;
 use crate::provisioner::actor::{GetImage, Images, ProvisionerActor};
 use crate::provisioner::backends::Exposure;
-use crate::provisioner::stores::ImageStore;
+use crate::provisioner::stores::docker::DockerConfig;
+use crate::provisioner::stores::{ImageStore, StoreConfig};
 use crate::provisioner::Provisioner;
 
 /// Builds a [`Containerizer`].
@@ -173,8 +174,21 @@ fn unusable(path: &Path, error: &std::io::Error) -> Error {
     Error::new(Stage::Configure, ErrorKind::Host, message)
 }
 
-fn open_store(paths: &Paths, config: &Config) -> Result<ImageStore, Error> {
-    let store = config.store(paths).map_err(|error| Error::wrap(Stage::Configure, error))?;
+/// Opens the image store that a containerizer with these settings uses: for pulls, listings and
+/// prunes that need no containerizer.
+///
+/// Blocks. Errors: `InvalidRequest` (credentials, registry), `Host` (the directory).
+pub fn open_store(paths: &Paths, config: &Config) -> Result<ImageStore, Error> {
+    let directory = config.docker_store_dir.clone().unwrap_or_else(|| paths.store());
+    let mut store = StoreConfig::new(directory);
+    store.docker_registry = match &config.docker_registry {
+        DockerRegistry::Remote(registry) => registry.to_string(),
+        DockerRegistry::Archives(path) => path.display().to_string(),
+    };
+    if let Some(credentials) = &config.docker_config {
+        let loaded = DockerConfig::load(credentials);
+        store.credentials = loaded.map_err(|error| Error::wrap(Stage::Configure, error))?;
+    }
     ImageStore::open(store).map_err(|error| Error::wrap(Stage::Configure, error))
 }
 

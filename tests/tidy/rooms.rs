@@ -18,6 +18,8 @@ enum Kind {
     Shell,
     /// `mod.rs`, `lib.rs`: what a room offers.
     Door,
+    /// `start.rs`: makes all rooms and joins them; knows everybody, decides nothing.
+    Wiring,
     /// Everything else in `src/`.
     Plain,
     /// The actor runtime.
@@ -39,6 +41,7 @@ fn kind(path: &str) -> Option<Kind> {
         _ if matches!(name, "actor.rs" | "messages.rs" | "handle.rs" | "events.rs") => Kind::Shell,
         // The parts of a shell that outgrew its file, and the handles of other rooms.
         _ if inside.contains("/actor/") || name == "rooms.rs" => Kind::Shell,
+        _ if inside == "start.rs" || inside.starts_with("start/") => Kind::Wiring,
         _ if matches!(name, "mod.rs" | "lib.rs") => Kind::Door,
         _ => Kind::Plain,
     })
@@ -71,14 +74,14 @@ fn allowed(kind: Kind) -> Option<&'static [&'static str]> {
         Kind::Pure => Some(&["serde", "serde_json", "oci_spec", "sha2"]),
         Kind::Linux => Some(&["nix", "rustix"]),
         Kind::Init | Kind::Build => Some(&[]),
-        Kind::Shell | Kind::Door | Kind::Plain | Kind::Runtime => None,
+        Kind::Shell | Kind::Door | Kind::Wiring | Kind::Plain | Kind::Runtime => None,
     }
 }
 
 /// Crates that a kind must not name although it may name others.
 fn forbidden(kind: Kind) -> &'static [&'static str] {
     match kind {
-        Kind::Shell => &["nix", "rustix"],
+        Kind::Wiring | Kind::Shell => &["nix", "rustix"],
         // A door offers the room's actors to others: their handles are named in it.
         Kind::Door | Kind::Pure | Kind::Linux | Kind::Init | Kind::Build => &[],
         Kind::Plain => &["longshore_actors", "actix"],
@@ -197,7 +200,7 @@ fn modules_of(kind: Kind) -> Option<&'static [&'static str]> {
     match kind {
         Kind::Linux => Some(&["linux", "error"]),
         Kind::Pure | Kind::Init | Kind::Build | Kind::Shell => None,
-        Kind::Door | Kind::Plain | Kind::Runtime => None,
+        Kind::Door | Kind::Wiring | Kind::Plain | Kind::Runtime => None,
     }
 }
 
