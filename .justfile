@@ -15,6 +15,6 @@ root FILTER='':
 golden:
     UPDATE_GOLDEN=1 cargo test --workspace
 
-# The fault tests with a given seed, as a failure prints it.
-faults SEED='':
-    LONGSHORE_FAULT_SEED={{SEED}} cargo test --test faults
+# Every hop of a launch with every fault.
+faults FILTER='containerizer::tests':
+    cargo test --lib -- {{FILTER}}
