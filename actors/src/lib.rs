@@ -44,6 +44,11 @@ pub use spawn::{CAPACITY_DEFAULT, Placement, Spawn};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+/// Compiles and runs the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;
+
 /// Locks, also after a panic elsewhere: nothing here leaves its data half changed across foreign code.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

@@ -1,0 +1,46 @@
+//! Every test that `docs/runtime.md` names exists, and every guarantee names one.
+
+use std::path::Path;
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+#[test]
+fn every_named_test_exists() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let document = read(&tests.join("../../docs/runtime.md"));
+    let mut named = 0;
+    for name in document.split('`').skip(1).step_by(2) {
+        if let Some((file, test)) = name.split_once("::") {
+            if !file.contains(char::is_uppercase) && test != "test" {
+                let source = read(&tests.join("guarantees").join(file).with_extension("rs"));
+                assert!(source.contains(&format!("fn {test}(")), "no such test: {name}");
+                named += 1;
+            }
+        } else if name.ends_with(".rs") {
+            assert!(read(&tests.join(name)).contains("#[test]"), "no test in {name}");
+            named += 1;
+        }
+    }
+    assert!(named >= 30, "only {named}");
+}
+
+#[test]
+fn every_guarantee_names_a_test() {
+    let document = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/runtime.md"));
+    let mut number = 0;
+    let mut lines = document.lines().peekable();
+    while let Some(line) = lines.next() {
+        if !line.starts_with(&format!("{}. ", number + 1)) {
+            continue;
+        }
+        number += 1;
+        let mut text = line.to_owned();
+        while let Some(more) = lines.next_if(|line| line.starts_with(' ')) {
+            text += more;
+        }
+        assert!(text.contains("::") || text.contains(".rs`"), "guarantee {number} names no test");
+    }
+    assert!(number >= 30, "only {number}");
+}
