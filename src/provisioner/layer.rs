@@ -175,3 +175,6 @@ impl Classified for LayerError {
         }
     }
 }
+
+#[cfg(all(test, feature = "root-tests"))]
+mod root_tests;

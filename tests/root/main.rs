@@ -9,3 +9,4 @@
 mod support;
 
 mod leak_check;
+mod store;

@@ -112,17 +112,15 @@ impl Tree {
     /// Finishes the layer on top of `below`.
     pub(crate) fn settle(mut self, below: &Below<'_>) -> Result<(), LayerError> {
         self.links(below)?;
+        // Names first: a directory that is hidden as a whole is not made to hide its content.
         for mark in self.marks.read().map_err(LayerError::Notes)? {
-            match mark.map_err(LayerError::Notes)? {
-                Mark::Whiteout(path) => self.whiteout(&path, below)?,
-                Mark::Opaque(path) if path.as_os_str().is_empty() => {
-                    // Overlayfs stacks the roots of all layers, whatever they say.
-                    for name in below.root_names()? {
-                        self.hide(Path::new(""), &name, below, Hide::Content)?;
-                    }
-                }
-                Mark::Opaque(path) => self.opaque(&path, below)?,
-                Mark::DirectoryTime(..) | Mark::Link { .. } => {}
+            if let Mark::Whiteout(path) = mark.map_err(LayerError::Notes)? {
+                self.whiteout(&path, below)?;
+            }
+        }
+        for mark in self.marks.read().map_err(LayerError::Notes)? {
+            if let Mark::Opaque(path) = mark.map_err(LayerError::Notes)? {
+                self.opaque(&path, below)?;
             }
         }
         self.imply_attributes(below)?;
@@ -199,6 +197,13 @@ impl Tree {
     }
 
     fn opaque(&mut self, path: &Path, below: &Below<'_>) -> Result<(), LayerError> {
+        if path.as_os_str().is_empty() {
+            // Overlayfs stacks the roots of all layers, whatever they say.
+            for name in below.root_names()? {
+                self.hide(Path::new(""), &name, below, Hide::Content)?;
+            }
+            return Ok(());
+        }
         let (directory, path) = self.walk(path, Missing::Stop)?;
         if below.directory(&path)?.is_none() || self.hidden(&path)? {
             return Ok(());

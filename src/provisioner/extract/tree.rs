@@ -151,6 +151,8 @@ impl Tree {
                 let there = parent.stat(name)?.as_ref().map(Kind::of);
                 if there != Some(Kind::Directory) {
                     self.fresh(parent, name, || parent.mkdir(name))?;
+                    // What stood here hid lower layers' directory for good.
+                    self.note(&Mark::Whiteout(path.to_owned()))?;
                 }
                 there == Some(Kind::Directory)
             }
@@ -285,6 +287,7 @@ impl Tree {
                     self.parents.clear();
                     current.unlink(&name)?;
                     self.imply(&current, &name, &done)?;
+                    self.note(&Mark::Whiteout(done.join(&name)))?;
                 }
                 None | Some(Kind::File | Kind::Node(_)) => {
                     done.push(name);
