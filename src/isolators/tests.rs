@@ -83,3 +83,27 @@ fn isolators_are_made_in_table_order() {
     assert_eq!(names, ["filesystem/posix", "posix/rlimits", "linux/nnp"]);
     assert!(!isolators[0].nesting() && isolators[1].nesting());
 }
+
+/// Every file below `directory`.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).expect("a directory of this project");
+    let paths = entries.map(|entry| entry.expect("readable").path());
+    paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn every_feature_that_an_error_names_has_its_row() {
+    let project = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let rows = std::fs::read_to_string(project.join("docs/kernel-features.md")).expect("readable");
+    let mut named = 0;
+    for file in files(&project.join("src")) {
+        let text = std::fs::read_to_string(&file).expect("source is text");
+        let features = text.lines().filter_map(|line| line.trim().strip_prefix("feature: \""));
+        for feature in features.filter_map(|rest| rest.split('"').next()) {
+            named += 1;
+            let row = format!("\n| {feature} |");
+            assert!(rows.contains(&row), "{}: no row {feature:?}", file.display());
+        }
+    }
+    assert!(named >= 5, "the isolators alone name five, found {named}");
+}

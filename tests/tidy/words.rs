@@ -106,9 +106,8 @@ fn names_the_host(path: &str) -> bool {
 
 #[test]
 fn messages_are_sent_past_the_gate_in_one_file_only() {
-    let findings = find(&sources(), |source, _, word| {
-        word.text == "do_send" && !names_the_host(&source.path)
-    });
+    let findings =
+        find(&sources(), |source, _, word| word.text == "do_send" && !names_the_host(&source.path));
     report(
         &findings,
         "use a handle's `dispatch` or `notify`: `do_send` ignores the mailbox's bound",
