@@ -4,14 +4,31 @@
 //! starts the payload, waits for it and writes down how it ended. It never runs code of the
 //! embedding process.
 
+mod child;
+mod compile;
+mod linux;
 pub(crate) mod messages;
+#[expect(unreachable_pub, dead_code, reason = "the same file is part of the init's program")]
+#[path = "init/ops.rs"]
+mod ops;
+pub mod plan;
+#[cfg(all(test, feature = "root-tests"))]
+mod root_tests;
+mod spawner;
+mod steps;
+mod user;
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
-use crate::model::{ContainerId, LaunchInfo, Rootfs, WaitStatus};
+use crate::error::{Classified, ErrorKind, Stage};
+use crate::model::{ContainerId, LaunchInfo, Rootfs};
 
 pub use crate::isolators::InitPid;
+pub use child::{Adopted, Child, ChildControl, ChildReport};
+pub use compile::CompileError;
+pub use linux::LinuxLauncher;
+pub use user::UnknownUser;
 
 /// The three streams of a payload, open and ready.
 #[derive(Debug)]
@@ -62,9 +79,75 @@ pub struct StartFailure {
     pub errno: i32,
 }
 
-/// How the truth about an end was found; for tests and logs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ended {
-    /// Raw wait status of the payload.
-    pub status: WaitStatus,
+impl Classified for StartFailure {
+    fn kind(&self) -> ErrorKind {
+        match self.exec {
+            // The caller named the program.
+            true => ErrorKind::InvalidRequest,
+            false => ErrorKind::Host,
+        }
+    }
+
+    fn errno(&self) -> Option<String> {
+        Some(format!("{:?}", nix::errno::Errno::from_raw(self.errno)))
+    }
+
+    fn stage(&self) -> Option<Stage> {
+        Some(if self.exec { Stage::Exec } else { Stage::Start })
+    }
+}
+
+/// Why an init could not be started, released, signalled or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum LauncherError {
+    /// The payload's user or group is not in the image.
+    #[error(transparent)]
+    User(#[from] UnknownUser),
+    /// The launch contradicts itself.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// The kernel refused.
+    #[error(transparent)]
+    Kernel(#[from] crate::linux::Error),
+    /// The spawner could not make the process.
+    #[error("clone an init: {}", nix::errno::Errno::from_raw(.0.raw_os_error()).desc().to_lowercase())]
+    Spawn(rustix::io::Errno),
+    /// More mounts from the host and cgroups than one message can carry.
+    #[error("more than {limit} host mounts and cgroups")]
+    TooManyMounts {
+        /// How many there may be.
+        limit: usize,
+    },
+    /// Arguments and environment of more than 4 GiB.
+    #[error("the plan is larger than 4 GiB")]
+    PlanTooLarge,
+}
+
+impl Classified for LauncherError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::User(_) | Self::Compile(_) | Self::TooManyMounts { .. } | Self::PlanTooLarge => {
+                ErrorKind::InvalidRequest
+            }
+            Self::Kernel(error) => error.kind(),
+            Self::Spawn(errno) => crate::linux::Error::new("clone", *errno).kind(),
+        }
+    }
+
+    fn errno(&self) -> Option<String> {
+        match self {
+            Self::Kernel(error) => error.errno_name(),
+            Self::Spawn(errno) => crate::linux::Error::new("clone", *errno).errno_name(),
+            Self::User(_) | Self::Compile(_) | Self::TooManyMounts { .. } | Self::PlanTooLarge => {
+                None
+            }
+        }
+    }
+}
+
+/// A small static program that can be put into an image: `echo LINE…`, `exit N`, `signal N`, `pause`,
+/// `env`, `id`, `cwd`, `cat FILE…`. For examples and tests.
+#[doc(hidden)]
+pub fn payload() -> &'static [u8] {
+    include_bytes!(concat!(env!("OUT_DIR"), "/payload"))
 }

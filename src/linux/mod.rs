@@ -8,8 +8,14 @@ pub mod cgroups;
 pub(crate) mod clock;
 mod error;
 pub mod fs;
+pub(crate) mod memfd;
+pub(crate) mod mount;
 pub mod overlay;
+pub(crate) mod pidfd;
+pub(crate) mod process;
 pub mod processes;
+pub(crate) mod root;
+pub(crate) mod socket;
 pub mod stream;
 
 pub use error::Error;

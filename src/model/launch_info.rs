@@ -49,6 +49,8 @@ pub struct LaunchInfo {
     pub hostname: Option<String>,
     /// Everything below the root file system is read-only.
     pub readonly_rootfs: bool,
+    /// A compiled filter, one `struct sock_filter` a word. Two isolators: refused.
+    pub seccomp: Option<Vec<u64>>,
 }
 
 /// An executable and its whole argv, argv\[0] included.
@@ -165,9 +167,9 @@ pub type Capability = u8;
 pub struct CapabilitySets {
     /// Upper bound for anything executed.
     pub bounding: u64,
-    /// Effective, permitted and inheritable of the payload.
+    /// Effective and permitted of the payload.
     pub effective: u64,
-    /// Kept over exec by a user other than root.
+    /// Ambient and inheritable: kept over exec by a user other than root. A subset of `effective`.
     pub ambient: u64,
 }
 

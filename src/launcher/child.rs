@@ -1,0 +1,245 @@
+//! A started init: released, watched, signalled.
+//!
+//! How the payload ended is known from, in this order: the init's report, the status file, what the
+//! kernel tells of the init's own end. Reaping comes last and may find that somebody else did it:
+//! SIGCHLD and waitpid(-1) belong to the embedder.
+
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::ops::{REPORT_ENDED, REPORT_FAILED, REPORT_SIZE, REPORT_STARTED};
+use super::steps::Step;
+use super::{InitPid, LauncherError, StartFailure};
+use crate::linux::{self, pidfd, socket};
+use crate::model::WaitStatus;
+
+/// A started, blocked init. Dropped before the release, it makes the init exit.
+#[derive(Debug)]
+pub struct Child {
+    /// The init.
+    pub init: InitPid,
+    /// What will be executed.
+    pub argv: Vec<String>,
+    /// uid and gid of the payload.
+    pub owner: (u32, u32),
+    /// Says what the init is to do.
+    pub control: ChildControl,
+    /// Tells what the init has reached.
+    pub report: ChildReport,
+}
+
+/// The channel to the init and its handle.
+#[derive(Debug)]
+struct Line {
+    channel: OwnedFd,
+    pidfd: OwnedFd,
+}
+
+/// Says what an init is to do.
+#[derive(Debug, Clone)]
+pub struct ChildControl(Arc<Line>);
+
+impl ChildControl {
+    /// Lets the init go on to the payload. An init that is gone is no error: the report tells why.
+    pub fn release(&self) -> Result<(), LauncherError> {
+        match socket::send(self.0.channel.as_fd(), &[1], &[]) {
+            Err(error) if matches!(error.errno, Errno::PIPE | Errno::CONNRESET) => Ok(()),
+            sent => Ok(sent?),
+        }
+    }
+
+    /// Sends a signal to the init, which forwards it to the payload. SIGKILL kills the init. One
+    /// that is gone gets nothing.
+    pub fn signal(&self, signal: i32) -> Result<(), LauncherError> {
+        match pidfd::send_signal(self.0.pidfd.as_fd(), signal) {
+            Err(error) if error.errno == Errno::SRCH => Ok(()),
+            sent => Ok(sent?),
+        }
+    }
+}
+
+/// Tells what an init has reached. Its futures may be dropped and asked for again.
+pub struct ChildReport {
+    line: Arc<Line>,
+    steps: Vec<Step>,
+    status_file: PathBuf,
+    /// What the init has said so far.
+    started: Option<Result<(), StartFailure>>,
+    ended: Option<WaitStatus>,
+}
+
+impl fmt::Debug for ChildReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChildReport")
+            .field("started", &self.started)
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
+}
+
+pub(crate) fn pair(
+    channel: OwnedFd,
+    pidfd: OwnedFd,
+    steps: Vec<Step>,
+    status_file: PathBuf,
+) -> (ChildControl, ChildReport) {
+    let line = Arc::new(Line { channel, pidfd });
+    let control = ChildControl(Arc::clone(&line));
+    (control, ChildReport { line, steps, status_file, started: None, ended: None })
+}
+
+impl ChildReport {
+    /// Ends when exec has succeeded, or with what failed before it.
+    pub async fn started(&mut self) -> Result<(), StartFailure> {
+        loop {
+            if let Some(answer) = &self.started {
+                return answer.clone();
+            }
+            if let Err(error) = readable(&self.line.channel).await {
+                return Err(lost(error.raw_os_error()));
+            }
+            self.read();
+        }
+    }
+
+    /// Ends when the init is gone, with the payload's status: in a PID namespace of its own every
+    /// process of the container is gone as well.
+    pub async fn ended(&mut self) -> WaitStatus {
+        // An error here means that no event loop can be had; the truth is then read at once.
+        let _ = readable(&self.line.pidfd).await;
+        self.read();
+        let pidfd = self.line.pidfd.as_fd();
+        let seen = pidfd::exit_status(pidfd);
+        let reaped = pidfd::reap(pidfd);
+        let told = self.ended.or_else(|| read_status(&self.status_file));
+        *self.ended.insert(told.unwrap_or_else(|| from_init(seen.or(reaped))))
+    }
+
+    /// Takes every report that is there. The end of the channel without a word about the start
+    /// means that the init was killed.
+    fn read(&mut self) {
+        loop {
+            let mut bytes = [0; REPORT_SIZE];
+            match socket::receive_now(self.line.channel.as_fd(), &mut bytes) {
+                Ok((REPORT_SIZE, _)) => self.hear(bytes),
+                Err(error) if error.errno == Errno::AGAIN => return,
+                Ok(_) | Err(_) => {
+                    self.started.get_or_insert_with(|| Err(lost(None)));
+                    return;
+                }
+            }
+        }
+    }
+
+    fn hear(&mut self, bytes: [u8; REPORT_SIZE]) {
+        let word = |at: usize| {
+            i32::from_ne_bytes(bytes[at..at + 4].try_into().expect("four bytes of sixteen"))
+        };
+        match word(0).cast_unsigned() {
+            REPORT_STARTED => self.started = Some(Ok(())),
+            REPORT_FAILED => {
+                let failure = self.failure(word(4).cast_unsigned(), word(8));
+                self.started = Some(Err(failure));
+            }
+            REPORT_ENDED => {
+                let status = WaitStatus(word(12));
+                self.started.get_or_insert_with(|| Err(killed(status)));
+                self.ended = Some(status);
+            }
+            _ => {}
+        }
+    }
+
+    fn failure(&self, op: u32, errno: i32) -> StartFailure {
+        let step = usize::try_from(op).ok().and_then(|op| self.steps.get(op));
+        StartFailure {
+            step: step.map_or_else(|| "read the plan".to_owned(), Step::to_string),
+            exec: matches!(step, Some(Step::Exec { .. })),
+            errno,
+        }
+    }
+}
+
+/// A signal ended the init before there was a payload.
+fn killed(status: WaitStatus) -> StartFailure {
+    let signal = status.signal().unwrap_or_default();
+    let errno = Errno::INTR.raw_os_error();
+    StartFailure { step: format!("wait for the release (signal {signal})"), exec: false, errno }
+}
+
+/// The init is gone, and said nothing.
+fn lost(errno: Option<i32>) -> StartFailure {
+    let errno = errno.unwrap_or_else(|| Errno::SRCH.raw_os_error());
+    StartFailure { step: "hear from the init".to_owned(), exec: false, errno }
+}
+
+/// What the init's own end says of a payload of which nothing is known: killed, or a shell's code.
+fn from_init(status: Option<i32>) -> WaitStatus {
+    status.map_or(WaitStatus::KILLED, WaitStatus)
+}
+
+/// The raw status that the init wrote; `None` when it could not.
+fn read_status(path: &Path) -> Option<WaitStatus> {
+    std::fs::read_to_string(path).ok()?.trim().parse().ok().map(WaitStatus)
+}
+
+/// Registered for this one wait, with whatever event loop the caller is on.
+#[expect(deprecated, reason = "a borrowed descriptor cannot change under the registration")]
+async fn readable(fd: &OwnedFd) -> std::io::Result<()> {
+    let fd = AsyncFd::with_interest(fd.as_fd(), Interest::READABLE)?;
+    fd.readable().await.map(drop)
+}
+
+/// An init that an earlier process started, found again by pid and start time.
+#[derive(Debug)]
+pub struct Adopted {
+    pidfd: OwnedFd,
+    status_file: PathBuf,
+}
+
+impl Adopted {
+    /// The init, if it still lives. `status_file` is what [`super::ForkRequest`] named.
+    pub fn find(init: InitPid, status_file: PathBuf) -> Result<Option<Self>, LauncherError> {
+        Ok(open(init)?.map(|pidfd| Self { pidfd, status_file }))
+    }
+
+    /// As [`ChildControl::signal`].
+    pub fn signal(&self, signal: i32) -> Result<(), LauncherError> {
+        match pidfd::send_signal(self.pidfd.as_fd(), signal) {
+            Err(error) if error.errno == Errno::SRCH => Ok(()),
+            sent => Ok(sent?),
+        }
+    }
+
+    /// As [`ChildReport::ended`].
+    pub async fn ended(&mut self) -> WaitStatus {
+        let _ = readable(&self.pidfd).await;
+        ended_status(&self.pidfd, &self.status_file)
+    }
+}
+
+/// The status of an init that has ended, by file or by handle.
+fn ended_status(pidfd: &OwnedFd, status_file: &Path) -> WaitStatus {
+    read_status(status_file).unwrap_or_else(|| from_init(pidfd::exit_status(pidfd.as_fd())))
+}
+
+/// A handle of `init`; `None` when it is gone, also when its number belongs to another by now.
+pub(crate) fn open(init: InitPid) -> Result<Option<OwnedFd>, linux::Error> {
+    let pidfd = match pidfd::open(init.pid) {
+        Err(error) if error.errno == Errno::SRCH => return Ok(None),
+        opened => opened?,
+    };
+    // The handle first: what the number says afterwards is said of the process that it holds.
+    match pidfd::start_time(init.pid) {
+        Ok(start_time) if start_time == init.start_time => Ok(Some(pidfd)),
+        Ok(_) => Ok(None),
+        Err(error) if matches!(error.errno, Errno::NOENT | Errno::SRCH) => Ok(None),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,39 @@
+//! The container's init: a small static program of its own, with no library and no allocation.
+//!
+//! It is executed once as the *spawner* and clones itself for each container. The clone does what
+//! its plan says ([`ops`]), forks the payload, waits for it, and writes down how it ended. See
+//! `docs/decisions/0001-how-a-container-is-started.md`.
+//!
+//! * [`spawner`]: the long-lived process that clones; lives in a mount namespace of its own.
+//! * [`plan`]: the plan in memory.
+//! * [`start`]: the operations before the payload's process exists, [`mounts`] among them.
+//! * [`payload`]: the operations in the payload's process, up to exec.
+//! * [`supervise`]: waiting, forwarding signals, reporting.
+//! * [`path`]: paths that cannot leave the container's root.
+//! * [`sys`]: system calls with types.
+#![no_std]
+#![no_main]
+#![deny(unsafe_op_in_unsafe_fn)]
+
+mod memory;
+mod mounts;
+mod ops;
+mod path;
+mod payload;
+mod plan;
+mod spawner;
+mod start;
+mod supervise;
+mod sys;
+mod sys_mount;
+
+/// The first Rust code. The stack holds argc, argv and the environment; none is of interest.
+extern "C" fn main(_stack: *const usize) -> ! {
+    spawner::run()
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // Only a bug of ours leads here. The agent sees the channel closed and no report.
+    sys::exit(70)
+}

@@ -1,0 +1,165 @@
+//! The init from its birth to the fork of the payload.
+
+use crate::mounts::{self, Mask};
+use crate::ops::*;
+use crate::path;
+use crate::payload;
+use crate::plan::Plan;
+use crate::supervise::{self, Channel};
+use crate::sys::{self, EBADMSG, EINVAL, Errno, Result};
+use crate::sys_mount;
+
+/// What the clone got from the spawner.
+pub struct Birth<'a> {
+    /// Bytes of the plan.
+    pub plan_size: usize,
+    /// The request's descriptors, in order.
+    pub fds: &'a [i32],
+    /// Born in its v2 cgroup.
+    pub joined: bool,
+}
+
+/// The init of one container, until the payload's process exists.
+struct Init<'a> {
+    birth: Birth<'a>,
+    channel: Channel,
+    null: Mask,
+    empty: Mask,
+}
+
+/// Does the plan. Never returns.
+pub fn run(birth: Birth<'_>) -> ! {
+    const PR_SET_DUMPABLE: usize = 4;
+    const PR_SET_CHILD_SUBREAPER: usize = 36;
+    sys::new_session();
+    sys::set_name(c"longshore-init");
+    // Nobody in the container may look into this process or take its descriptors.
+    let _ = sys::prctl(PR_SET_DUMPABLE, [0; 4]);
+    // Without a PID namespace, orphans of the payload come to us as they would to a pid 1.
+    let _ = sys::prctl(PR_SET_CHILD_SUBREAPER, [1, 0, 0, 0]);
+    sys::umask(0);
+    let signals = sys::signal_fd().unwrap_or(-1);
+    let channel = Channel {
+        agent: birth.fds[FD_CHANNEL],
+        status: birth.fds[FD_STATUS],
+        signals,
+        with_agent: false,
+    };
+    let mut init = Init { birth, channel, null: Mask::NONE, empty: Mask::NONE };
+    let plan = match Plan::map(init.birth.fds[FD_PLAN], init.birth.plan_size) {
+        Ok(plan) => plan,
+        Err(errno) => init.channel.fail(OP_INDEX_PLAN, errno),
+    };
+    init.channel.with_agent = plan.header.flags & LIFE_WITH_AGENT != 0;
+    for index in 0..plan.header.op_count {
+        let op = plan.op(index);
+        if op.code == OP_FORK {
+            init.fork(plan, index);
+        }
+        if let Err(errno) = mounts::lenient(&op, init.perform(&plan, &op)) {
+            init.channel.fail(index, errno);
+        }
+    }
+    // A plan that forks nothing is none.
+    init.channel.fail(OP_INDEX_PLAN, EINVAL)
+}
+
+impl Init<'_> {
+    fn fd(&self, op: &Op) -> Result<i32> {
+        usize::try_from(op.fd)
+            .ok()
+            .and_then(|index| self.birth.fds.get(index))
+            .copied()
+            .ok_or(EBADMSG)
+    }
+
+    fn perform(&mut self, plan: &Plan, op: &Op) -> Result<()> {
+        let text = plan.text(u64::from(op.text));
+        match op.code {
+            OP_JOIN_CGROUP => self.join_cgroup(op),
+            OP_UNSHARE => sys::unshare(op.a),
+            OP_SETNS => sys::set_namespace(self.fd(op)?, op.a),
+            OP_CHROOT_FD => sys::fchdir(self.fd(op)?).and_then(|()| sys::chroot(c".")),
+            OP_PROPAGATION => sys_mount::propagation(op.a),
+            OP_OOM_SCORE_ADJ => {
+                write_file(sys::AT_FDCWD, c"/proc/self/oom_score_adj", text.to_bytes())
+            }
+            OP_KEEP_NULL => mounts::null_device().map(|null| self.null = null),
+            OP_ENTER_ROOT => mounts::enter_root(self.fd(op)?),
+            OP_BARRIER => {
+                self.channel.wait_for_release();
+                Ok(())
+            }
+            OP_MOUNT_FS => mounts::mount_fs(plan, op),
+            OP_MOUNT_FD => mounts::mount_fd(plan, op, self.fd(op)?),
+            OP_BIND => mounts::bind(plan, op),
+            OP_MKDIR => path::make_directories(text, op.a as u32),
+            OP_SYMLINK => mounts::make_link(plan, op),
+            OP_MKNOD => mounts::make_node(plan, op),
+            OP_MASK => mounts::mask(plan, op, &mut self.null, &mut self.empty),
+            OP_READONLY => mounts::make_readonly(plan, op),
+            OP_READONLY_ROOT => mounts::make_root_readonly(),
+            OP_HOSTNAME => sys::set_hostname(text),
+            _ => Err(EBADMSG),
+        }
+    }
+
+    fn join_cgroup(&self, op: &Op) -> Result<()> {
+        let directory = self.fd(op)?;
+        if op.flags & F_V2 == 0 {
+            // One thread: `tasks` moves it without the lock that a whole process needs.
+            return write_file(directory, c"tasks", b"0");
+        }
+        if self.birth.joined && op.flags & F_BIRTHPLACE != 0 {
+            return Ok(());
+        }
+        write_file(directory, c"cgroup.procs", b"0")
+    }
+
+    /// Forks the payload, whose operations follow `index`, and waits for it.
+    fn fork(&mut self, plan: Plan, index: u32) -> ! {
+        let (errors, error_end) = match sys::pipe() {
+            Ok(ends) => ends,
+            Err(errno) => self.channel.fail(index, errno),
+        };
+        // SAFETY: no shared memory, no pidfd.
+        match unsafe { sys::clone(sys::SIGCHLD as u64, core::ptr::null_mut()) } {
+            Ok(0) => {
+                sys::close(errors);
+                payload::run(&plan, index + 1, self.birth.fds, error_end)
+            }
+            Ok(pid) => {
+                sys::close(error_end);
+                self.keep_only_what_is_needed();
+                plan.unmap();
+                supervise::run(self.channel, pid, errors)
+            }
+            Err(errno) => self.channel.fail(index, errno),
+        }
+    }
+
+    /// Everything but the channel, the status file and the signals: no directory, no stream.
+    fn keep_only_what_is_needed(&self) {
+        for standard in 0..3 {
+            sys::close(standard);
+        }
+        for (index, fd) in self.birth.fds.iter().enumerate() {
+            if index != FD_CHANNEL && index != FD_STATUS {
+                sys::close(*fd);
+            }
+        }
+        sys::close(self.null.fd());
+        sys::close(self.empty.fd());
+    }
+}
+
+fn write_file(
+    directory: i32,
+    name: &core::ffi::CStr,
+    bytes: &[u8],
+) -> core::result::Result<(), Errno> {
+    let fd = sys::open_at(directory, name, sys::O_WRONLY, 0)?;
+    let done = sys::write(fd, bytes);
+    sys::close(fd);
+    done.map(drop)
+}

@@ -1,0 +1,278 @@
+//! The launcher for Linux: namespaces, cgroups, a root file system, and an init of our own.
+//!
+//! Everything here may block; it is called on a lane that may.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
+
+use super::child::{self, Child};
+use super::compile::{Compiled, Facts, Want, compile};
+use super::ops::{FD_FIRST_FREE, FDS_MAX, LIFE_WITH_AGENT};
+use super::spawner::{Request, Spawner};
+use super::steps::{self, CgroupVersion};
+use super::user::{self, Credentials};
+use super::{ForkRequest, InitPid, LauncherError, Lifetime};
+use crate::linux::cgroups::Cgroups;
+use crate::linux::{self, capabilities, memfd, mount, pidfd, root, socket};
+use crate::model::{ContainerId, LaunchInfo, Rootfs};
+use crate::paths;
+
+/// A passwd or group file that is longer than this is no such file.
+const USER_FILE_BYTES: u64 = 4 << 20;
+
+/// Starts inits and ends containers. One for all containers; shared by threads.
+#[derive(Debug)]
+pub struct LinuxLauncher {
+    spawner: Spawner,
+    cgroups: Arc<Cgroups>,
+    may_make_nodes: bool,
+}
+
+impl LinuxLauncher {
+    /// A launcher that keeps each container's processes together by a cgroup of `cgroups`.
+    ///
+    /// Starts nothing yet. Errors: `Host`, where no file can be made in memory.
+    pub fn new(cgroups: Arc<Cgroups>) -> Result<Self, LauncherError> {
+        let mknod = capabilities::by_name("CAP_MKNOD").expect("a capability of capabilities(7)");
+        let may_make_nodes = capabilities::held()?.contains(mknod);
+        Ok(Self { spawner: Spawner::new()?, cgroups, may_make_nodes })
+    }
+
+    /// Starts the init of a container; it waits to be released.
+    ///
+    /// Undo, also of a failure: [`LinuxLauncher::kill`], then [`LinuxLauncher::forget`]. Blocks until
+    /// the init exists.
+    /// Errors: `InvalidRequest` (unknown user, a path that leaves the root), `Host`, `Exhausted`.
+    pub fn fork(&self, request: ForkRequest) -> Result<Child, LauncherError> {
+        let rootfs = request.rootfs.as_ref().map(detach).transpose()?;
+        let credentials = credentials(&request.launch, rootfs.as_ref().map(Root::as_fd))?;
+        let owner = owner(credentials.as_ref());
+        let facts = Facts {
+            own_root: rootfs.is_some(),
+            credentials,
+            cgroups: self.cgroups_to_join(&request)?,
+            may_make_nodes: self.may_make_nodes,
+        };
+        let compiled = compile(&request.launch, &facts)?;
+        let (init, control, report) = self.start(&request, compiled, rootfs)?;
+        let argv = request.launch.command.map(|command| command.argv).unwrap_or_default();
+        Ok(Child { init, argv, owner, control, report })
+    }
+
+    /// Ends every process of a container and waits until all are gone, at most `deadline`.
+    ///
+    /// Repeatable; nothing there is success. Errors: `Host`, with the processes that are left.
+    pub fn kill(
+        &self,
+        id: &ContainerId,
+        init: Option<InitPid>,
+        deadline: Duration,
+    ) -> Result<(), LauncherError> {
+        if let Some(pidfd) = init.map(child::open).transpose()?.flatten() {
+            pidfd::kill(pidfd.as_fd())?;
+            let deadline_ms = u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX);
+            if !pidfd::has_ended(pidfd.as_fd(), deadline_ms)? {
+                return Err(linux::Error::new("wait for the init", Errno::TIMEDOUT).into());
+            }
+        }
+        Ok(self.cgroups.kill_group_kill(&paths::cgroup(id), deadline)?)
+    }
+
+    /// Removes what the launcher keeps of a container whose processes are gone. Repeatable.
+    pub fn forget(&self, id: &ContainerId) -> Result<(), LauncherError> {
+        Ok(self.cgroups.kill_group_remove(&paths::cgroup(id))?)
+    }
+
+    /// The kill group, then those of the isolators.
+    fn cgroups_to_join(
+        &self,
+        request: &ForkRequest,
+    ) -> Result<Vec<(PathBuf, CgroupVersion)>, LauncherError> {
+        let path = paths::cgroup(&request.container_id);
+        let group = self.cgroups.kill_group_create(&path)?;
+        let mut all = vec![group];
+        for cgroup in &request.launch.cgroups {
+            if !all.contains(cgroup) {
+                all.push(cgroup.clone());
+            }
+        }
+        all.into_iter().map(|path| Ok((version_of(&path)?, path))).map(swap).collect()
+    }
+
+    fn start(
+        &self,
+        request: &ForkRequest,
+        compiled: Compiled,
+        rootfs: Option<Root>,
+    ) -> Result<(InitPid, child::ChildControl, child::ChildReport), LauncherError> {
+        let (ours, theirs) = socket::packet_pair()?;
+        let status = open_status(&request.status_file)?;
+        let opened = open_wants(&compiled.wants, rootfs)?;
+        let life = match request.lifetime {
+            Lifetime::Independent => 0,
+            Lifetime::WithAgent => LIFE_WITH_AGENT,
+        };
+        let plan = steps::encode(&compiled.steps, life);
+        let plan_fd = memfd::data("longshore-plan", &plan)?;
+        let streams = &request.stdio;
+        let mut fds = vec![plan_fd.as_fd(), theirs.as_fd(), status.as_fd()];
+        fds.extend([streams.stdin.as_fd(), streams.stdout.as_fd(), streams.stderr.as_fd()]);
+        fds.extend(opened.iter().map(Opened::as_fd));
+        if fds.len() > FDS_MAX {
+            return Err(LauncherError::TooManyMounts { limit: FDS_MAX - FD_FIRST_FREE });
+        }
+        let plan_size = u32::try_from(plan.len()).map_err(|_| LauncherError::PlanTooLarge)?;
+        let (clone_flags, birthplace) = (compiled.clone_flags, compiled.birthplace);
+        let request_head = Request { plan_size, clone_flags, birthplace };
+        let (pid, pidfd) = self.spawner.spawn(request_head, &fds)?;
+        let init = InitPid { pid, start_time: pidfd::start_time(pid)? };
+        let file = request.status_file.clone();
+        let (control, report) = child::pair(ours, pidfd, compiled.steps, file);
+        Ok((init, control, report))
+    }
+}
+
+fn swap<A, B, E>(pair: Result<(A, B), E>) -> Result<(B, A), E> {
+    pair.map(|(a, b)| (b, a))
+}
+
+/// The container's root as a mount that is attached nowhere.
+#[derive(Debug)]
+enum Root {
+    /// The provisioner's, which it keeps a handle of.
+    Shared(Arc<OwnedFd>),
+    /// A copy of what is at a directory.
+    Copied(OwnedFd),
+}
+
+impl Root {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Shared(fd) => fd.as_fd(),
+            Self::Copied(fd) => fd.as_fd(),
+        }
+    }
+}
+
+fn detach(rootfs: &Rootfs) -> Result<Root, LauncherError> {
+    match rootfs {
+        Rootfs::Detached(fd) => Ok(Root::Shared(Arc::clone(fd))),
+        Rootfs::Directory(path) => Ok(Root::Copied(host_tree(path, 0)?)),
+    }
+}
+
+/// Who runs the payload. In an image of its own somebody always does: root, if nobody is named.
+fn credentials(
+    launch: &LaunchInfo,
+    rootfs: Option<BorrowedFd<'_>>,
+) -> Result<Option<Credentials>, LauncherError> {
+    let host;
+    let (user, root) = match (&launch.user, rootfs) {
+        (None, None) if launch.supplementary_groups.is_empty() => return Ok(None),
+        (None, None) => return Ok(Some(own_credentials()?)),
+        (user, Some(root)) => (user.clone(), root),
+        (user @ Some(_), None) => {
+            host = root::open_directory(Path::new("/"))?;
+            (user.clone(), host.as_fd())
+        }
+    };
+    let read = |path: &str| -> Result<String, linux::Error> {
+        let bytes = root::read_file(root, path, USER_FILE_BYTES)?.unwrap_or_default();
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let user = user.unwrap_or_else(|| crate::model::User("0".to_owned()));
+    Ok(Some(user::resolve(&user, &read("etc/passwd")?, &read("etc/group")?)?))
+}
+
+/// What this process runs with itself.
+fn own_credentials() -> Result<Credentials, linux::Error> {
+    let groups = nix::unistd::getgroups().map_err(|errno| {
+        linux::Error::new("getgroups()", Errno::from_raw_os_error(errno as i32))
+    })?;
+    Ok(Credentials {
+        uid: rustix::process::geteuid().as_raw(),
+        gid: rustix::process::getegid().as_raw(),
+        groups: groups.into_iter().map(nix::unistd::Gid::as_raw).collect(),
+    })
+}
+
+fn owner(credentials: Option<&Credentials>) -> (u32, u32) {
+    match credentials {
+        Some(who) => (who.uid, who.gid),
+        None => (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
+    }
+}
+
+fn version_of(path: &Path) -> Result<CgroupVersion, linux::Error> {
+    const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
+    let found = rustix::fs::statfs(path)
+        .map_err(|errno| linux::Error::new(format!("statfs({path:?})"), errno))?;
+    match i64::try_from(found.f_type) == Ok(CGROUP2_SUPER_MAGIC) {
+        true => Ok(CgroupVersion::V2),
+        false => Ok(CgroupVersion::V1),
+    }
+}
+
+/// Empty from now on; the init writes into it once.
+fn open_status(path: &Path) -> Result<OwnedFd, linux::Error> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)
+        .map_err(|errno| linux::Error::new(format!("open({path:?}, WRONLY|CREAT|TRUNC)"), errno))
+}
+
+/// A descriptor that the init gets.
+#[derive(Debug)]
+enum Opened {
+    Root(Root),
+    Other(OwnedFd),
+}
+
+impl Opened {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Root(root) => root.as_fd(),
+            Self::Other(fd) => fd.as_fd(),
+        }
+    }
+}
+
+fn open_wants(wants: &[Want], rootfs: Option<Root>) -> Result<Vec<Opened>, LauncherError> {
+    let mut rootfs = rootfs;
+    wants
+        .iter()
+        .map(|want| match want {
+            Want::Rootfs => Ok(Opened::Root(rootfs.take().expect("compiled with a root, once"))),
+            Want::Cgroup(path) => Ok(Opened::Other(root::open_directory(path)?)),
+            Want::MountNamespace => Ok(Opened::Other(open_mount_namespace()?)),
+            Want::Root => Ok(Opened::Other(root::open_directory(Path::new("/"))?)),
+            Want::HostTree { path, flags, optional } => {
+                let tree = host_tree(path, steps::attributes(*flags));
+                match (tree, optional) {
+                    // Something that no mount can be attached from: the optional step fails.
+                    (Err(_), true) => Ok(Opened::Other(open_mount_namespace()?)),
+                    (tree, _) => Ok(Opened::Other(tree?)),
+                }
+            }
+        })
+        .collect()
+}
+
+fn host_tree(path: &Path, attributes: u64) -> Result<OwnedFd, linux::Error> {
+    let tree = mount::copy_tree(path)?;
+    let bits = u32::try_from(attributes).expect("the attributes of mount_setattr have 32 bits");
+    mount::settle(&tree, MountAttrFlags::from_bits_retain(bits))?;
+    Ok(tree)
+}
+
+fn open_mount_namespace() -> Result<OwnedFd, linux::Error> {
+    // The process', not this thread's: an embedder's thread may have gone its own way.
+    let path = "/proc/self/ns/mnt";
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| linux::Error::new(format!("open({path:?})"), errno))
+}

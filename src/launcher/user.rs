@@ -1,0 +1,123 @@
+//! Who runs the payload: names and numbers of the image's own passwd and group files.
+//!
+//! Pure: the files come as text. A number need not be in them.
+
+use std::collections::BTreeSet;
+
+use crate::model::User;
+
+/// Numbers that the payload runs with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Credentials {
+    /// User.
+    pub(crate) uid: u32,
+    /// Primary group.
+    pub(crate) gid: u32,
+    /// Supplementary groups.
+    pub(crate) groups: BTreeSet<u32>,
+}
+
+/// A user or group that the image does not have.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UnknownUser {
+    /// The user's part.
+    #[error("unknown user {0:?}")]
+    User(String),
+    /// The part after the colon.
+    #[error("unknown group {0:?}")]
+    Group(String),
+}
+
+/// Resolves `user` (`NAME`, `UID`, `NAME:GROUP`, `UID:GID` and what is between).
+///
+/// As users of image engines expect: the primary group is the one written, else that of the passwd
+/// entry, else 0. Supplementary groups are those of the group file that list the user, unless a
+/// group was written.
+pub(crate) fn resolve(user: &User, passwd: &str, group: &str) -> Result<Credentials, UnknownUser> {
+    let (who, of) = match user.0.split_once(':') {
+        Some((who, of)) => (who, Some(of).filter(|of| !of.is_empty())),
+        None => (user.0.as_str(), None),
+    };
+    let who = if who.is_empty() { "0" } else { who };
+    let entry = find(passwd, who, 2);
+    let uid = match (&entry, number(who)) {
+        // A name of digits is a number, even if somebody is called so: engines agree on it.
+        (_, Some(uid)) => uid,
+        (Some(entry), None) => field(entry, 2).ok_or_else(|| UnknownUser::User(who.to_owned()))?,
+        (None, None) => return Err(UnknownUser::User(who.to_owned())),
+    };
+    if let Some(of) = of {
+        let gid = number(of)
+            .or_else(|| find(group, of, 2).and_then(|entry| field(&entry, 2)))
+            .ok_or_else(|| UnknownUser::Group(of.to_owned()))?;
+        return Ok(Credentials { uid, gid, groups: BTreeSet::new() });
+    }
+    let gid = entry.as_ref().and_then(|entry| field(entry, 3)).unwrap_or(0);
+    let groups = match entry.as_ref().and_then(|entry| entry.first().copied()) {
+        Some(name) => groups_of(name, group),
+        None => BTreeSet::new(),
+    };
+    Ok(Credentials { uid, gid, groups })
+}
+
+/// The fields of the first line whose name is `key`, or, where `key` is a number, whose number is.
+fn find<'a>(file: &'a str, key: &str, number_at: usize) -> Option<Vec<&'a str>> {
+    let wanted = number(key);
+    file.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|fields| match wanted {
+        Some(wanted) => field(fields, number_at) == Some(wanted),
+        None => fields.first() == Some(&key),
+    })
+}
+
+fn field(fields: &[&str], at: usize) -> Option<u32> {
+    fields.get(at).and_then(|text| number(text))
+}
+
+/// -1 means "unchanged" to the kernel and is nobody's number.
+fn number(text: &str) -> Option<u32> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten().filter(|number| *number != u32::MAX)
+}
+
+fn groups_of(name: &str, group: &str) -> BTreeSet<u32> {
+    group
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>())
+        .filter(|fields| fields.get(3).is_some_and(|list| list.split(',').any(|who| who == name)))
+        .filter_map(|fields| field(&fields, 2))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nredis:x:999:1000::/data:/bin/sh\nbad:x\n";
+    const GROUP: &str = "root:x:0:\nredis:x:1000:\nextra:x:7:redis,other\nmore:x:8:redis\n";
+
+    fn who(text: &str) -> Result<(u32, u32, Vec<u32>), UnknownUser> {
+        resolve(&User(text.to_owned()), PASSWD, GROUP)
+            .map(|c| (c.uid, c.gid, c.groups.into_iter().collect()))
+    }
+
+    #[test]
+    fn every_form_of_a_user_is_understood() {
+        assert_eq!(who("redis"), Ok((999, 1000, vec![7, 8])));
+        assert_eq!(who("999"), Ok((999, 1000, vec![7, 8])), "a number that has an entry");
+        assert_eq!(who("1234"), Ok((1234, 0, vec![])), "a number that has none");
+        assert_eq!(who("redis:extra"), Ok((999, 7, vec![])));
+        assert_eq!(who("1234:5678"), Ok((1234, 5678, vec![])));
+        assert_eq!(who("redis:"), Ok((999, 1000, vec![7, 8])));
+        assert_eq!(who(""), Ok((0, 0, vec![])));
+        assert_eq!(who("root"), Ok((0, 0, vec![])));
+    }
+
+    #[test]
+    fn what_is_not_there_is_named() {
+        assert_eq!(who("nobody").expect_err("none").to_string(), "unknown user \"nobody\"");
+        assert_eq!(who("redis:x").expect_err("none").to_string(), "unknown group \"x\"");
+        assert_eq!(who("bad"), Err(UnknownUser::User("bad".to_owned())), "a line without number");
+        assert!(who("4294967295").is_err(), "means \"unchanged\" to the kernel");
+        assert!(who("99999999999").is_err());
+    }
+}
