@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::thread;
@@ -211,9 +212,11 @@ impl Clock {
         if timers.armed.is_none_or(|armed| at < armed) {
             // Claimed here, so that further timers before the thread wakes do not notify again.
             timers.armed = Some(at);
-            if !timers.running {
-                timers.running = true;
-                self.start_thread();
+            let running = timers.running;
+            drop(timers);
+            if !running {
+                // Only on a clock without a runtime: that starts the thread when it is built.
+                self.start().expect("the system has a thread left for the clock");
             }
             self.shared.changed.notify_one();
         }
@@ -235,13 +238,17 @@ impl Clock {
         timers.queue.values().filter(|due| due.ask().is_some()).cloned().collect()
     }
 
-    fn start_thread(&self) {
+    /// Starts the thread of a real clock, unless it runs.
+    pub(crate) fn start(&self) -> io::Result<()> {
+        let mut timers = lock(&self.shared.timers);
+        if timers.running || self.shared.work.is_some() {
+            return Ok(());
+        }
         let shared = Arc::clone(&self.shared);
-        let run = move || shared.run();
-        thread::Builder::new()
-            .name("actors-clock".to_owned())
-            .spawn(run)
-            .expect("the system has a thread left for the clock");
+        let thread = thread::Builder::new().name("actors-clock".to_owned());
+        thread.spawn(move || shared.run())?;
+        timers.running = true;
+        Ok(())
     }
 }
 

@@ -37,7 +37,7 @@ struct State<T> {
     done: bool,
     waker: Option<Waker>,
     discard: Option<Cause>,
-    discard_waker: Option<Waker>,
+    discard_wakers: Vec<Waker>,
     forward: Option<Box<dyn FnOnce(Outcome<T>) + Send>>,
     on_discard: Option<Box<dyn FnOnce(Cause) + Send>>,
     /// The deadline, on the clock of the runtime that was asked.
@@ -51,7 +51,7 @@ impl<T> Default for State<T> {
             done: false,
             waker: None,
             discard: None,
-            discard_waker: None,
+            discard_wakers: Vec::new(),
             forward: None,
             on_discard: None,
             timer: None,
@@ -132,6 +132,7 @@ impl<T: Send + 'static> Shared<T> {
 pub(crate) trait Discardable: Send + Sync {
     fn request_discard(&self, cause: Cause) -> bool;
     fn discard_cause(&self) -> Option<Cause>;
+    fn abandon_with(&self, exit: Exit);
 }
 
 impl<T: Send + 'static> Discardable for Shared<T> {
@@ -141,16 +142,18 @@ impl<T: Send + 'static> Discardable for Shared<T> {
             return false;
         }
         state.discard = Some(cause.clone());
-        let waker = state.discard_waker.take();
+        let wakers = std::mem::take(&mut state.discard_wakers);
         let hook = state.on_discard.take();
         drop(state);
         if let Some(hook) = hook {
             hook(cause);
         }
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        wakers.into_iter().for_each(Waker::wake);
         true
+    }
+
+    fn abandon_with(&self, exit: Exit) {
+        self.complete(Outcome::Abandoned(exit));
     }
 
     fn discard_cause(&self) -> Option<Cause> {
@@ -309,6 +312,11 @@ impl Discarder {
     pub fn discard(&self, cause: impl Into<Cause>) -> bool {
         self.0.request_discard(cause.into())
     }
+
+    /// Ends the eventual, since its worker is given up.
+    pub(crate) fn abandon(&self, exit: Exit) {
+        self.0.abandon_with(exit);
+    }
 }
 
 impl fmt::Debug for Discarder {
@@ -374,7 +382,9 @@ impl<T: Send + 'static> Promise<T> {
             match &state.discard {
                 Some(cause) => Poll::Ready(cause.clone()),
                 None => {
-                    state.discard_waker = Some(cx.waker().clone());
+                    if !state.discard_wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+                        state.discard_wakers.push(cx.waker().clone());
+                    }
                     Poll::Pending
                 }
             }

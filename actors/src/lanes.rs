@@ -25,7 +25,10 @@ pub(crate) struct Lane {
     threads_max: usize,
     clock: Clock,
     state: Mutex<State>,
-    changed: Condvar,
+    /// A job waits, or the lane closes. Threads of the lane wait for it.
+    queued: Condvar,
+    /// A job is over. A shutdown waits for it.
+    finished: Condvar,
 }
 
 #[derive(Default)]
@@ -72,8 +75,8 @@ pub struct LaneStatus {
 impl Lane {
     pub(crate) fn new(name: &'static str, threads_max: usize, clock: Clock) -> Arc<Self> {
         let threads_max = threads_max.max(1);
-        let (state, changed) = (Mutex::default(), Condvar::new());
-        Arc::new(Self { name, threads_max, clock, state, changed })
+        let (queued, finished) = (Condvar::new(), Condvar::new());
+        Arc::new(Self { name, threads_max, clock, state: Mutex::default(), queued, finished })
     }
 
     /// Queues `job`.
@@ -122,7 +125,7 @@ impl Lane {
                 }
             }
         }
-        self.changed.notify_one();
+        self.queued.notify_one();
         Ok(())
     }
 
@@ -139,12 +142,12 @@ impl Lane {
                 (job.run)(doom);
                 state = lock(&self.state);
                 state.running[slot] = None;
-                self.changed.notify_all();
+                self.finished.notify_all();
             } else if state.closed {
                 return;
             } else {
                 state.idle += 1;
-                let waited = self.changed.wait(state);
+                let waited = self.queued.wait(state);
                 state = waited.unwrap_or_else(PoisonError::into_inner);
                 state.idle -= 1;
             }
@@ -158,7 +161,7 @@ impl Lane {
         let waiting = std::mem::take(&mut state.queue);
         let running: Vec<_> = state.running.iter().flatten().cloned().collect();
         drop(state);
-        self.changed.notify_all();
+        self.queued.notify_all();
         for job in running {
             job.discard.discard(Cause::Shutdown);
         }
@@ -176,7 +179,7 @@ impl Lane {
             if left.is_empty() || time == Duration::ZERO {
                 return left;
             }
-            let waited = self.changed.wait_timeout(state, time);
+            let waited = self.finished.wait_timeout(state, time);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }

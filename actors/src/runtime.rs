@@ -155,6 +155,7 @@ impl Builder {
         if let Some((name, _)) = self.groups.iter().find(|(_, arbiters)| *arbiters == 0) {
             return Err(BuildError::EmptyGroup(name));
         }
+        clock.start().map_err(BuildError::Thread)?;
         let engine = Engine::start().map_err(BuildError::Thread)?;
         let groups: io::Result<Vec<Group>> =
             self.groups.iter().map(|(name, size)| Group::start(&engine, name, *size)).collect();
@@ -252,7 +253,9 @@ impl Runtime {
             return Eventual::ended(Outcome::Failed(Fault::new(text)));
         };
         let (promise, eventual) = promise();
+        let note = seat.note_task(eventual.discarder());
         let work = async move {
+            let _note = note;
             let mut future = Box::pin(future);
             let mut discarded = Box::pin(promise.discarded());
             let outcome = std::future::poll_fn(|cx| {
@@ -343,7 +346,9 @@ impl Runtime {
         self.inner.filter.clone()
     }
 
-    fn unowned(&self) -> Self {
+    /// A handle that does not keep the runtime alive: for what the runtime itself owns, such as the state of its
+    /// actors. [`Cx::runtime`] gives such a one.
+    pub fn unowned(&self) -> Self {
         Self { inner: Arc::clone(&self.inner), _owner: None }
     }
 }

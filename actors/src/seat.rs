@@ -1,12 +1,14 @@
 //! Arbiters and their groups: where actors live, and how a lost arbiter is replaced.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use crate::eventual::Eventual;
+use crate::eventual::{Discarder, Eventual};
 use crate::host::{Engine, Thread};
 use crate::lock;
+use crate::outcome::Exit;
 
 /// One arbiter: a thread that runs actors, one turn at a time.
 pub(crate) struct Seat {
@@ -16,14 +18,32 @@ pub(crate) struct Seat {
     ended: Mutex<Option<Eventual<()>>>,
     actors: AtomicUsize,
     lost: AtomicBool,
+    tasks: Mutex<Tasks>,
+}
+
+/// The background tasks that run here, to be abandoned with the thread.
+#[derive(Default)]
+struct Tasks {
+    next_key: u64,
+    running: BTreeMap<u64, Discarder>,
 }
 
 impl Seat {
     fn start(engine: &Engine, group: &'static str, index: usize) -> io::Result<Arc<Self>> {
         let mut thread = engine.arbiter()?;
         let ended = Mutex::new(thread.take_ended());
-        let actors = AtomicUsize::new(0);
-        Ok(Arc::new(Self { group, index, thread, ended, actors, lost: AtomicBool::new(false) }))
+        let (actors, lost) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let tasks = Mutex::default();
+        Ok(Arc::new(Self { group, index, thread, ended, actors, lost, tasks }))
+    }
+
+    /// Notes a background task until the result is dropped.
+    pub(crate) fn note_task(self: &Arc<Self>, task: Discarder) -> TaskNote {
+        let mut tasks = lock(&self.tasks);
+        tasks.next_key += 1;
+        let key = tasks.next_key;
+        tasks.running.insert(key, task);
+        TaskNote { seat: Arc::clone(self), key }
     }
 
     pub(crate) fn enter(&self) {
@@ -42,11 +62,28 @@ impl Seat {
     pub(crate) fn give_up(&self) {
         self.lost.store(true, Ordering::Release);
         self.thread.stop();
+        let tasks = std::mem::take(&mut lock(&self.tasks).running);
+        for task in tasks.into_values() {
+            task.abandon(Exit::Killed("arbiter lost"));
+        }
     }
 
     /// Ends when the thread has. Given out once.
     pub(crate) fn take_ended(&self) -> Option<Eventual<()>> {
         lock(&self.ended).take()
+    }
+}
+
+/// Forgets a background task when it is over.
+pub(crate) struct TaskNote {
+    seat: Arc<Seat>,
+    key: u64,
+}
+
+impl Drop for TaskNote {
+    fn drop(&mut self) {
+        let task = lock(&self.seat.tasks).running.remove(&self.key);
+        drop(task);
     }
 }
 

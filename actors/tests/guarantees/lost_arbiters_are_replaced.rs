@@ -43,3 +43,20 @@ fn an_arbiter_that_does_not_exist_cannot_be_replaced() {
     let refused = world.runtime.replace_arbiter("kernel", 9);
     assert!(matches!(refused, Err(ReplaceError::NoSuchPlace("kernel", 9))));
 }
+
+#[test]
+fn a_background_task_there_is_abandoned_at_once() {
+    let world = World::real();
+    let place = Placement::Arbiter("kernel", 0);
+    let pid = world.spawn(world.order("stuck").place(place));
+    // The other arbiter has more actors, so the task lands on the stuck one.
+    let _busier: Vec<_> = (0..2)
+        .map(|n| world.order(&format!("b{n}")).place(Placement::Arbiter("kernel", 1)))
+        .map(|order| world.spawn(order))
+        .collect();
+    let release = hold(&pid);
+    let task = world.runtime.spawn_future("kernel", "never", async {});
+    world.runtime.replace_arbiter("kernel", 0).expect("a new thread");
+    assert!(matches!(task.blocking_wait(), Outcome::Abandoned(Exit::Killed("arbiter lost"))));
+    drop(release);
+}
