@@ -267,3 +267,25 @@ fn without_cgroup_kill_everything_ends_as_well() {
     }
     tree::remove(&directory).expect("removed");
 }
+
+/// On v2 only: elsewhere a controller needs nobody's leave.
+#[test]
+fn a_hierarchy_whose_root_holds_processes_says_what_to_do() {
+    let mut world = World::new();
+    let mount = world.cgroups.unified().expect("v2 or hybrid").to_path_buf();
+    let root = mount.join(world.cgroups.root());
+    tree::make_root(&mount, world.cgroups.root(), tree::Needs::Nothing).expect("made");
+    let child = world.spawn(std::slice::from_ref(&root), "sleep 1000");
+    let unified = fs::read_to_string(mount.join("cgroup.controllers")).expect("readable");
+    let made = world.cgroups.create(&[Controller::Memory], Path::new("a"));
+    match unified.split_whitespace().any(|name| name == "memory") {
+        true => {
+            let error = made.expect_err("processes are in the way");
+            assert_eq!(error.errno, Errno::BUSY);
+            assert!(error.to_string().contains("must move into one below"), "{error}");
+        }
+        false => assert_eq!(made.expect("v1 has no such rule")[0].version(), Version::V1),
+    }
+    world.cgroups.kill_group_kill(Path::new(""), DEADLINE).expect("killed");
+    world.end_of(child);
+}

@@ -57,10 +57,22 @@ pub(super) fn enable(mount: &Path, directory: &Path, controller: Controller) -> 
         let file = level.join("cgroup.subtree_control");
         let on = read(&file)?.split_ascii_whitespace().any(|name| name == controller.name());
         if !on {
-            write(&file, &format!("+{}", controller.name()))?;
+            write(&file, &format!("+{}", controller.name())).map_err(explain)?;
         }
     }
     Ok(())
+}
+
+/// Seen where this process lives in a container or a cgroup namespace of its own: what it sees as
+/// the root of the hierarchy is none, and holds processes.
+fn explain(error: Error) -> Error {
+    match error.errno {
+        Errno::BUSY => Error::new(
+            format!("{}: processes live in this cgroup, they must move into one below", error.call),
+            Errno::BUSY,
+        ),
+        _ => error,
+    }
 }
 
 pub(super) fn set_cpus(directory: &Path, cpus: f64) -> Result<(), Error> {
