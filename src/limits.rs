@@ -148,3 +148,9 @@ pub const KERNEL_LANES: usize = 4;
 
 /// A turn of an actor that may block; one that takes longer hangs, and new containers go elsewhere.
 pub const TURN: Duration = Duration::from_secs(5);
+
+/// Bytes of one fetched file, and of everything that its archive unpacks to.
+pub const FETCHED_BYTES_MAX: u64 = 128 << 30;
+
+/// Entries of one fetched archive.
+pub const FETCHED_ENTRIES_MAX: u64 = 10_000_000;

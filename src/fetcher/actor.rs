@@ -17,7 +17,8 @@ impl Handler<Fetch> for Fetcher {
         let discarded = promise.discarded();
         let fetching = async move {
             let config = &message.config;
-            let fetching = super::fetch(&config.command.uris, &config.sandbox, message.owner.into());
+            let fetching =
+                super::fetch(&config.command.uris, &config.sandbox, message.owner.into());
             tokio::select! {
                 biased;
                 fetched = fetching => fetched.map_err(|error| failure(Stage::Fetch, &error)),

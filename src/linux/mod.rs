@@ -10,6 +10,7 @@ mod error;
 pub mod fs;
 pub(crate) mod memfd;
 pub(crate) mod mount;
+pub mod open_as;
 pub mod overlay;
 pub(crate) mod pidfd;
 pub(crate) mod process;

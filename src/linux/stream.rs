@@ -20,6 +20,12 @@ pub struct Owner {
     pub gid: u32,
 }
 
+impl From<(u32, u32)> for Owner {
+    fn from((uid, gid): (u32, u32)) -> Self {
+        Self { uid, gid }
+    }
+}
+
 /// What holds for all of them. `O_NONBLOCK` only while opening: a pipe without a reader is an error
 /// at once instead of a wait.
 const ALWAYS: OFlags = OFlags::CLOEXEC.union(OFlags::NOCTTY).union(OFlags::NONBLOCK);

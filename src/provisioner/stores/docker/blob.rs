@@ -77,7 +77,8 @@ impl Transfer {
                 // `old` is at most the length, which is an usize.
                 self.deliver(bytes.slice(usize::try_from(old).unwrap_or(bytes.len())..))
             }
-            Ok(None) if self.delivered == self.blob.size => {
+            // Once all is there it does not matter how the connection ends.
+            Ok(None) | Err(_) if self.delivered == self.blob.size => {
                 self.over = true;
                 Ok(None)
             }

@@ -141,3 +141,15 @@ async fn dropping_a_blob_stream_ends_the_transfer() {
     drop(stream);
     server.client_gone().await;
 }
+
+#[tokio::test]
+async fn a_complete_blob_is_complete_however_its_connection_ends() {
+    let content = content();
+    let served = content.clone();
+    let all = End::Stall(content.len());
+    let server = Server::start(move |_, _| Answer::ok(served.clone()).unannounced().end(all)).await;
+    let config = RegistryConfig { stall: Duration::from_millis(200), ..config() };
+    let source = source_with(&server, &config, "{}");
+    assert!(read_blob(&source, &blob_of(&content)).await.expect("all of it") == content);
+    assert_eq!(server.requests().len(), 1);
+}
