@@ -142,3 +142,35 @@ fn is_test_name(name: &str) -> bool {
     name.contains('_')
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
+
+/// A reference in code is as good as a link.
+#[test]
+fn documents_mentioned_in_code_exist() {
+    let mut findings = Vec::new();
+    for path in texts().into_iter().filter(|path| !path.ends_with(".lock")) {
+        for (index, line) in read(&path).lines().enumerate() {
+            for document in mentioned(line) {
+                if std::fs::metadata(root().join(document)).is_err() {
+                    findings.push(format!("{path}:{}: {document}", index + 1));
+                }
+            }
+        }
+    }
+    report(&findings, "write the document, or correct its name");
+}
+
+/// Documents of ours that a line names by their path.
+fn mentioned(line: &str) -> impl Iterator<Item = &str> {
+    line.match_indices("docs/").filter_map(|(at, _)| {
+        // A path that merely ends in docs/ belongs to somebody else.
+        let before = line[..at].chars().last();
+        if before.is_some_and(|c| c.is_alphanumeric() || matches!(c, '/' | '.' | '-' | '_')) {
+            return None;
+        }
+        let rest = &line[at..];
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '.' | '-' | '_');
+        let end = rest.find(|c| !plain(c)).unwrap_or(rest.len());
+        let name = rest[..end].trim_end_matches('.');
+        name.ends_with(".md").then_some(name)
+    })
+}
