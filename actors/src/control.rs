@@ -3,21 +3,18 @@
 //! Everything here is read and written beside the actor: the gate that bounds its mailbox, whether it is draining
 //! or terminating, what it is doing, how it ended and who wants to know.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
 use crate::eventual::Promise;
+use crate::gate::Gate;
 use crate::lock;
 use crate::outcome::{Exit, Refusal};
 use crate::pid::{AnyPid, Notice};
 use crate::runtime::Inner;
 use crate::seat::Seat;
 use crate::work::Unit;
-
-const CLOSED: usize = 1 << (usize::BITS - 1);
-const TERMINATING: usize = 1 << (usize::BITS - 2);
-const COUNT: usize = TERMINATING - 1;
 
 /// The record of one incarnation of an actor.
 pub(crate) struct Control {
@@ -28,9 +25,7 @@ pub(crate) struct Control {
     pub(crate) seat: Arc<Seat>,
     pub(crate) runtime: Arc<Inner>,
     pub(crate) since: Instant,
-    capacity: usize,
-    /// `CLOSED | TERMINATING | number of messages that wait`.
-    gate: AtomicUsize,
+    gate: Gate,
     handled: AtomicU64,
     refused: AtomicU64,
     /// The label of the current turn, or of the last.
@@ -103,8 +98,7 @@ impl Control {
             seat,
             since: runtime.clock.now(),
             runtime,
-            capacity: capacity.clamp(1, COUNT),
-            gate: AtomicUsize::new(0),
+            gate: Gate::new(capacity),
             handled: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             label: Mutex::new(""),
@@ -113,36 +107,27 @@ impl Control {
         }
     }
 
-    /// Takes a place in the mailbox, or says why there is none. Exact: never more than the capacity wait.
+    /// Takes a place in the mailbox, or says why there is none.
     pub(crate) fn admit(&self) -> Result<(), Refusal> {
-        let admitted = self.gate.fetch_update(Ordering::AcqRel, Ordering::Acquire, |gate| {
-            (gate & CLOSED == 0 && gate & COUNT < self.capacity).then_some(gate + 1)
-        });
-        let Err(gate) = admitted else { return Ok(()) };
-        self.refused.fetch_add(1, Ordering::Relaxed);
-        Err(if gate & TERMINATING != 0 {
-            Refusal::Gone
-        } else if gate & CLOSED != 0 {
-            Refusal::Draining
-        } else {
-            Refusal::Full { capacity: self.capacity }
+        self.gate.admit().inspect_err(|_| {
+            self.refused.fetch_add(1, Ordering::Relaxed);
         })
     }
 
     /// Gives back the place of a message that left the mailbox.
     pub(crate) fn leave(&self) {
-        self.gate.fetch_sub(1, Ordering::AcqRel);
+        self.gate.leave();
     }
 
     /// Takes nothing new from now on.
     pub(crate) fn close(&self) {
-        self.gate.fetch_or(CLOSED, Ordering::AcqRel);
+        self.gate.close();
     }
 
     /// Nothing that waits is handled any more; it ends because of `exit`, unless a reason stands already.
     pub(crate) fn terminate(&self, exit: Exit) {
         lock(&self.end).decided.get_or_insert(exit);
-        self.gate.fetch_or(CLOSED | TERMINATING, Ordering::AcqRel);
+        self.gate.terminate();
     }
 
     /// The last turn is over; the mailbox and the notices are still to come.
@@ -159,13 +144,12 @@ impl Control {
     }
 
     pub(crate) fn is_terminating(&self) -> bool {
-        self.gate.load(Ordering::Acquire) & TERMINATING != 0
+        self.gate.is_terminating()
     }
 
     /// Closed, and whatever had been admitted was handled.
     pub(crate) fn is_drained(&self) -> bool {
-        let gate = self.gate.load(Ordering::Acquire);
-        gate & CLOSED != 0 && gate & COUNT == 0
+        self.gate.is_drained()
     }
 
     /// Why it ended, or is about to.
@@ -243,7 +227,7 @@ impl Control {
         let watchers = std::mem::take(&mut end.watchers);
         let _unit = std::mem::take(&mut end.unit);
         drop(end);
-        self.gate.fetch_or(CLOSED | TERMINATING, Ordering::AcqRel);
+        self.gate.terminate();
         self.runtime.forget(self);
         self.seat.leave();
         tracing::debug!(actor = %self.name, %exit, "actor ended");
@@ -256,18 +240,17 @@ impl Control {
     }
 
     pub(crate) fn status(&self) -> ActorStatus {
-        let gate = self.gate.load(Ordering::Acquire);
         ActorStatus {
             name: Arc::clone(&self.name),
             kind: self.kind,
             arbiter: (self.seat.group, self.seat.index),
             since: self.since,
-            depth: gate & COUNT,
-            capacity: self.capacity,
+            depth: self.gate.depth(),
+            capacity: self.gate.capacity(),
             current: self.turn(),
             handled: self.handled.load(Ordering::Relaxed),
             refused: self.refused.load(Ordering::Relaxed),
-            draining: gate & CLOSED != 0,
+            draining: self.gate.is_closed(),
         }
     }
 }

@@ -8,7 +8,7 @@
 //!
 //! In reading order: `process` (the traits), `outcome` and `eventual` (how things end), `pid` (addresses),
 //! `cx` (what a turn can do), `runtime`, `spawn`, `shutdown`, `clock`, `lanes` (blocking work), `filter` (tests).
-//! Beneath: `control` (what is known about an actor without asking it), `body` (its life), `seat` (arbiters),
+//! Beneath: `control` (what is known about an actor without asking it), `gate` (the bound), `body` (its life), `seat` (arbiters),
 //! `work` (quiescence), `host` (the only module that names actix).
 
 mod body;
@@ -17,6 +17,7 @@ mod control;
 mod cx;
 mod eventual;
 mod filter;
+mod gate;
 mod host;
 mod lanes;
 mod outcome;
