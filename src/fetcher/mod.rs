@@ -19,5 +19,4 @@ mod write;
 mod tests;
 
 pub(crate) use error::FetchError;
-pub(crate) use fetch::{Fetcher, FetcherConfig, fetch};
-pub(crate) use uri::validate;
+pub(crate) use fetch::fetch;
