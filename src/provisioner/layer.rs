@@ -177,4 +177,4 @@ impl Classified for LayerError {
 }
 
 #[cfg(all(test, feature = "root-tests"))]
-mod root_tests;
+pub(super) mod root_tests;

@@ -1,6 +1,6 @@
 //! Layers as hostile and as awkward as tars allow. Root: owners, devices and `trusted.*` attributes.
 
-mod harness;
+pub(in crate::provisioner) mod harness;
 mod random;
 
 use harness::{Image, Tar};

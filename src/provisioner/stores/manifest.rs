@@ -292,3 +292,6 @@ pub(crate) fn configuration(
     };
     Ok(Configuration { config, diff_ids, created })
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,9 @@ mod pull;
 mod table;
 mod verify;
 
+#[cfg(all(test, feature = "root-tests", feature = "registry"))]
+mod root_tests;
+
 pub use error::StoreError;
 pub use image_store::{ImageStore, LayerDir, StoreConfig, StoredImage};
 pub use lease::Lease;

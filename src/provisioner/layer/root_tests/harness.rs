@@ -14,12 +14,12 @@ use crate::provisioner::layer::{LayerError, unpack};
 
 /// A tar under construction.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Tar {
+pub(in crate::provisioner) struct Tar {
     bytes: Vec<u8>,
 }
 
 /// One entry under construction.
-pub(super) struct Entry<'a> {
+pub(in crate::provisioner) struct Entry<'a> {
     tar: &'a mut Tar,
     header: tar::Header,
     data: Vec<u8>,
@@ -32,7 +32,7 @@ fn set(field: &mut [u8], bytes: &[u8]) {
 }
 
 impl Tar {
-    pub(super) fn entry(&mut self, name: &str, kind: u8) -> Entry<'_> {
+    pub(in crate::provisioner) fn entry(&mut self, name: &str, kind: u8) -> Entry<'_> {
         let mut header = tar::Header::new_gnu();
         set(&mut header.as_old_mut().name, name.as_bytes());
         header.as_old_mut().linkflag = [kind];
@@ -43,23 +43,23 @@ impl Tar {
         Entry { tar: self, header, data: Vec::new(), claim: None }
     }
 
-    pub(super) fn dir(&mut self, name: &str, mode: u32) -> &mut Self {
+    pub(in crate::provisioner) fn dir(&mut self, name: &str, mode: u32) -> &mut Self {
         self.entry(name, b'5').mode(mode).end()
     }
 
-    pub(super) fn file(&mut self, name: &str, data: &str) -> &mut Self {
+    pub(in crate::provisioner) fn file(&mut self, name: &str, data: &str) -> &mut Self {
         self.entry(name, b'0').data(data.as_bytes()).end()
     }
 
-    pub(super) fn symlink(&mut self, name: &str, target: &str) -> &mut Self {
+    pub(in crate::provisioner) fn symlink(&mut self, name: &str, target: &str) -> &mut Self {
         self.entry(name, b'2').link(target).end()
     }
 
-    pub(super) fn hardlink(&mut self, name: &str, target: &str) -> &mut Self {
+    pub(in crate::provisioner) fn hardlink(&mut self, name: &str, target: &str) -> &mut Self {
         self.entry(name, b'1').link(target).end()
     }
 
-    pub(super) fn pax(&mut self, records: &[(&str, &[u8])]) -> &mut Self {
+    pub(in crate::provisioner) fn pax(&mut self, records: &[(&str, &[u8])]) -> &mut Self {
         let mut data = Vec::new();
         for (key, value) in records {
             let body = key.len() + value.len() + 3;
@@ -75,12 +75,18 @@ impl Tar {
         self.entry("pax", b'x').data(&data).end()
     }
 
-    pub(super) fn gnu_long(&mut self, name: &str) -> &mut Self {
+    pub(in crate::provisioner) fn gnu_long(&mut self, name: &str) -> &mut Self {
         self.entry("././@LongLink", b'L').data(format!("{name}\0").as_bytes()).end()
     }
 
     /// A sparse file in GNU's old format: four ranges in the header, the rest in a block behind.
-    pub(super) fn old_sparse(&mut self, name: &str, size: u64, ranges: &[(u64, u64)], data: &[u8]) {
+    pub(in crate::provisioner) fn old_sparse(
+        &mut self,
+        name: &str,
+        size: u64,
+        ranges: &[(u64, u64)],
+        data: &[u8],
+    ) {
         let mut entry = self.entry(name, b'S');
         let gnu = entry.header.as_gnu_mut().expect("made as GNU");
         let octal = |value: u64| format!("{value:011o}\0").into_bytes();
@@ -111,7 +117,7 @@ impl Tar {
         self.bytes.resize(length, 0);
     }
 
-    pub(super) fn finished(&self) -> Vec<u8> {
+    pub(in crate::provisioner) fn finished(&self) -> Vec<u8> {
         let mut bytes = self.bytes.clone();
         bytes.resize(bytes.len() + 1024, 0);
         bytes
@@ -119,49 +125,49 @@ impl Tar {
 }
 
 impl<'a> Entry<'a> {
-    pub(super) fn mode(mut self, mode: u32) -> Self {
+    pub(in crate::provisioner) fn mode(mut self, mode: u32) -> Self {
         self.header.set_mode(mode);
         self
     }
 
-    pub(super) fn uid(mut self, uid: u64) -> Self {
+    pub(in crate::provisioner) fn uid(mut self, uid: u64) -> Self {
         self.header.set_uid(uid);
         self
     }
 
-    pub(super) fn gid(mut self, gid: u64) -> Self {
+    pub(in crate::provisioner) fn gid(mut self, gid: u64) -> Self {
         self.header.set_gid(gid);
         self
     }
 
-    pub(super) fn mtime(mut self, mtime: u64) -> Self {
+    pub(in crate::provisioner) fn mtime(mut self, mtime: u64) -> Self {
         self.header.set_mtime(mtime);
         self
     }
 
-    pub(super) fn data(mut self, data: &[u8]) -> Self {
+    pub(in crate::provisioner) fn data(mut self, data: &[u8]) -> Self {
         self.data = data.to_vec();
         self
     }
 
     /// Claims a size that its data does not have.
-    pub(super) fn claim(mut self, size: u64) -> Self {
+    pub(in crate::provisioner) fn claim(mut self, size: u64) -> Self {
         self.claim = Some(size);
         self
     }
 
-    pub(super) fn device(mut self, major: u32, minor: u32) -> Self {
+    pub(in crate::provisioner) fn device(mut self, major: u32, minor: u32) -> Self {
         self.header.set_device_major(major).expect("GNU has devices");
         self.header.set_device_minor(minor).expect("GNU has devices");
         self
     }
 
-    pub(super) fn link(mut self, target: &str) -> Self {
+    pub(in crate::provisioner) fn link(mut self, target: &str) -> Self {
         set(&mut self.header.as_old_mut().linkname, target.as_bytes());
         self
     }
 
-    pub(super) fn end(mut self) -> &'a mut Tar {
+    pub(in crate::provisioner) fn end(mut self) -> &'a mut Tar {
         self.header.set_size(self.claim.unwrap_or(self.data.len() as u64));
         self.header.set_cksum();
         self.tar.bytes.extend(self.header.as_bytes());
