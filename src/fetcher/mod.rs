@@ -19,4 +19,5 @@ mod write;
 mod tests;
 
 pub(crate) use error::FetchError;
-pub(crate) use fetch::fetch;
+pub(crate) use fetch::{Fetcher, FetcherConfig, fetch};
+pub(crate) use uri::validate;

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::fetch::{Fetcher, FetcherConfig};
 use super::*;
 use crate::error::{Classified, ErrorKind};
 use crate::linux::stream::Owner;
@@ -125,6 +124,8 @@ async fn one_bad_uri_fails_all_before_anything_is_fetched() {
     let error = world.fetch(&uris).await.expect_err("refused");
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert_eq!(world.names(), [""; 0]);
+    assert!(validate(&uris).is_err());
+    assert!(validate(&uris[..1]).is_ok());
 }
 
 #[tokio::test]

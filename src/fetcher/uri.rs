@@ -49,6 +49,11 @@ pub(super) struct Item {
     pub(super) then: Then,
 }
 
+/// Refuses what no fetch could do, so that a launch with it fails at once.
+pub(crate) fn validate(uris: &[Uri]) -> Result<(), FetchError> {
+    uris.iter().try_for_each(|uri| understand(uri).map(|_| ()))
+}
+
 /// What `uri` asks for.
 pub(super) fn understand(uri: &Uri) -> Result<Item, FetchError> {
     let text = uri.value.trim_start();

@@ -7,4 +7,4 @@
 
 mod streams;
 
-pub(crate) use streams::open_streams;
+pub(crate) use streams::{IoError, open_streams};
