@@ -30,6 +30,8 @@ mod filesystem;
 mod linux;
 mod namespaces;
 mod posix;
+#[cfg(all(test, feature = "root-tests"))]
+mod root_tests;
 mod selection;
 #[cfg(test)]
 mod tests;
