@@ -36,7 +36,8 @@ struct State<T> {
     outcome: Option<Outcome<T>>,
     done: bool,
     waker: Option<Waker>,
-    discard: Option<Cause>,
+    /// Boxed, since hardly any request is withdrawn.
+    discard: Option<Box<Cause>>,
     discard_wakers: Vec<Waker>,
     forward: Option<Box<dyn FnOnce(Outcome<T>) + Send>>,
     on_discard: Option<Box<dyn FnOnce(Cause) + Send>>,
@@ -114,7 +115,7 @@ impl<T: Send + 'static> Shared<T> {
         match state.discard.clone() {
             Some(cause) => {
                 drop(state);
-                hook(cause);
+                hook(*cause);
             }
             None if state.done => {}
             None => state.on_discard = Some(Box::new(hook)),
@@ -123,7 +124,7 @@ impl<T: Send + 'static> Shared<T> {
 
     fn abandon(&self, exit: Exit) {
         // Who was asked to stop and then let go has answered the discard.
-        let asked = lock(&self.state).discard.clone();
+        let asked = self.discard_cause();
         self.complete(asked.map_or(Outcome::Abandoned(exit), Outcome::Discarded));
     }
 }
@@ -141,7 +142,7 @@ impl<T: Send + 'static> Discardable for Shared<T> {
         if state.done || state.discard.is_some() {
             return false;
         }
-        state.discard = Some(cause.clone());
+        state.discard = Some(Box::new(cause.clone()));
         let wakers = std::mem::take(&mut state.discard_wakers);
         let hook = state.on_discard.take();
         drop(state);
@@ -157,7 +158,7 @@ impl<T: Send + 'static> Discardable for Shared<T> {
     }
 
     fn discard_cause(&self) -> Option<Cause> {
-        lock(&self.state).discard.clone()
+        lock(&self.state).discard.as_deref().cloned()
     }
 }
 
@@ -380,7 +381,7 @@ impl<T: Send + 'static> Promise<T> {
         std::future::poll_fn(move |cx| {
             let mut state = lock(&shared.state);
             match &state.discard {
-                Some(cause) => Poll::Ready(cause.clone()),
+                Some(cause) => Poll::Ready(Cause::clone(cause)),
                 None => {
                     if !state.discard_wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
                         state.discard_wakers.push(cx.waker().clone());

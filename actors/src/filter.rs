@@ -46,7 +46,7 @@ mod rules {
 
     /// No rules.
     #[derive(Debug, Default)]
-    pub(crate) struct Filter;
+    pub(crate) struct Filter {}
 
     impl Filter {
         pub(crate) fn is_installed(&self) -> bool {

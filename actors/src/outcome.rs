@@ -31,10 +31,14 @@ impl fmt::Display for Exit {
 
 /// An error that travels between actors: a text, a kind that code can recognise, maybe a source.
 #[derive(Clone, Debug)]
-pub struct Fault {
+pub struct Fault(Arc<Facts>);
+
+/// Behind a pointer, since every outcome has room for a fault and hardly any has one.
+#[derive(Debug)]
+struct Facts {
     kind: FaultKind,
     text: String,
-    source: Option<Arc<dyn Error + Send + Sync>>,
+    source: Option<Box<dyn Error + Send + Sync>>,
 }
 
 /// What sort of [`Fault`] it is.
@@ -60,11 +64,12 @@ impl Fault {
     /// A fault made of an error, which stays its source.
     pub fn from_error(error: impl Error + Send + Sync + 'static) -> Self {
         let text = error.to_string();
-        Self { kind: FaultKind::Reported, text, source: Some(Arc::new(error)) }
+        let source: Option<Box<dyn Error + Send + Sync>> = Some(Box::new(error));
+        Self(Arc::new(Facts { kind: FaultKind::Reported, text, source }))
     }
 
     pub(crate) fn of_kind(kind: FaultKind, text: impl Into<String>) -> Self {
-        Self { kind, text: text.into(), source: None }
+        Self(Arc::new(Facts { kind, text: text.into(), source: None }))
     }
 
     pub(crate) fn refused(refused: Refused) -> Self {
@@ -81,19 +86,19 @@ impl Fault {
 
     /// What sort of fault it is.
     pub fn kind(&self) -> &FaultKind {
-        &self.kind
+        &self.0.kind
     }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(&self.0.text)
     }
 }
 
 impl Error for Fault {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        self.source.as_deref().map(|source| source as &(dyn Error + 'static))
+        self.0.source.as_deref().map(|source| source as &(dyn Error + 'static))
     }
 }
 
