@@ -21,6 +21,8 @@ pub(crate) struct Facts {
     pub(crate) credentials: Option<Credentials>,
     /// The cgroups to join, the kill group included.
     pub(crate) cgroups: Vec<(PathBuf, CgroupVersion)>,
+    /// The file by which the init ends everything when the agent is gone.
+    pub(crate) kill_switch: Option<PathBuf>,
     /// mknod(2) is permitted; otherwise the host's nodes are shown.
     pub(crate) may_make_nodes: bool,
 }
@@ -41,6 +43,8 @@ pub(crate) enum Want {
         /// A path that is not there drops the steps that need it.
         optional: bool,
     },
+    /// A cgroup's `cgroup.kill`.
+    KillSwitch(PathBuf),
     /// The agent's mount namespace.
     MountNamespace,
     /// The agent's root directory.
@@ -157,6 +161,10 @@ impl Compiler<'_> {
         // The root of a cgroup namespace is where its maker is: after the join.
         if info.namespaces.contains(&Namespace::Cgroup) {
             self.step(Step::UnshareCgroup);
+        }
+        if let Some(path) = &self.facts.kill_switch {
+            let fd = self.want(Want::KillSwitch(path.clone()));
+            self.step(Step::KeepKill { fd });
         }
         if let Some(value) = info.oom_score_adj {
             self.step(Step::OomScoreAdj(value));
@@ -286,9 +294,12 @@ impl Compiler<'_> {
             self.step(Step::CapBounding(sets.bounding));
         }
         if let Some(who) = &self.facts.credentials {
-            let groups = who.groups.union(&info.supplementary_groups).copied().collect();
+            // The primary group as well: a file may deny what a group's member may not do
+            // (CVE-2022-36109).
+            let groups = who.groups.union(&info.supplementary_groups).copied();
+            let groups: BTreeSet<u32> = groups.chain([who.gid]).collect();
             let (uid, gid) = (who.uid, who.gid);
-            self.step(Step::Groups(groups));
+            self.step(Step::Groups(groups.into_iter().collect()));
             if info.capabilities.is_some() && uid != 0 {
                 self.step(Step::KeepCaps);
             }

@@ -20,7 +20,7 @@ use super::user::{self, Credentials};
 use super::{ForkRequest, InitPid, LauncherError, Lifetime};
 use crate::linux::cgroups::Cgroups;
 use crate::linux::{self, capabilities, memfd, mount, pidfd, root, socket};
-use crate::model::{ContainerId, LaunchInfo, Rootfs};
+use crate::model::{ContainerId, LaunchInfo, Namespace, Rootfs};
 use crate::paths;
 
 /// A passwd or group file that is longer than this is no such file.
@@ -44,6 +44,12 @@ impl LinuxLauncher {
         Ok(Self { spawner: Spawner::new()?, cgroups, may_make_nodes })
     }
 
+    /// The spawner, if one runs.
+    #[cfg(all(test, feature = "root-tests"))]
+    pub(super) fn spawner_pid(&self) -> Option<i32> {
+        self.spawner.pid()
+    }
+
     /// Starts the init of a container; it waits to be released.
     ///
     /// Undo, also of a failure: [`LinuxLauncher::kill`], then [`LinuxLauncher::forget`]. Blocks until
@@ -53,10 +59,12 @@ impl LinuxLauncher {
         let rootfs = request.rootfs.as_ref().map(detach).transpose()?;
         let credentials = credentials(&request.launch, rootfs.as_ref().map(Root::as_fd))?;
         let owner = owner(credentials.as_ref());
+        let cgroups = self.cgroups_to_join(&request)?;
         let facts = Facts {
             own_root: rootfs.is_some(),
             credentials,
-            cgroups: self.cgroups_to_join(&request)?,
+            kill_switch: kill_switch(&request, &cgroups),
+            cgroups,
             may_make_nodes: self.may_make_nodes,
         };
         let compiled = compile(&request.launch, &facts)?;
@@ -219,6 +227,21 @@ fn version_of(path: &Path) -> Result<CgroupVersion, linux::Error> {
     }
 }
 
+/// `cgroup.kill` of the kill group, for an init whose own end does not end the rest. Linux 5.14; on
+/// older hosts the next agent finds what a dead one has left.
+fn kill_switch(request: &ForkRequest, cgroups: &[(PathBuf, CgroupVersion)]) -> Option<PathBuf> {
+    let needed = request.lifetime == Lifetime::WithAgent
+        && !request.launch.namespaces.contains(&Namespace::Pid);
+    let (group, _) = cgroups.first()?;
+    let path = group.join("cgroup.kill");
+    (needed && path.is_file()).then_some(path)
+}
+
+fn open_for_writing(path: &Path) -> Result<OwnedFd, linux::Error> {
+    rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| linux::Error::new(format!("open({path:?}, WRONLY)"), errno))
+}
+
 /// Empty from now on; the init writes into it once.
 fn open_status(path: &Path) -> Result<OwnedFd, linux::Error> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
@@ -249,6 +272,7 @@ fn open_wants(wants: &[Want], rootfs: Option<Root>) -> Result<Vec<Opened>, Launc
         .map(|want| match want {
             Want::Rootfs => Ok(Opened::Root(rootfs.take().expect("compiled with a root, once"))),
             Want::Cgroup(path) => Ok(Opened::Other(root::open_directory(path)?)),
+            Want::KillSwitch(path) => Ok(Opened::Other(open_for_writing(path)?)),
             Want::MountNamespace => Ok(Opened::Other(open_mount_namespace()?)),
             Want::Root => Ok(Opened::Other(root::open_directory(Path::new("/"))?)),
             Want::HostTree { path, flags, optional } => {

@@ -1,6 +1,10 @@
 //! Containers on the real kernel, started by the launcher alone.
 
 mod ends;
+mod guest;
+mod identity;
+mod lifetime;
+mod tree;
 mod world;
 
 use world::World;

@@ -118,7 +118,8 @@ impl Running {
         let mut bytes = [0; REPLY_SIZE];
         let (size, fd) = socket::receive(self.socket.as_fd(), &mut bytes)?;
         if size != REPLY_SIZE {
-            return Err(linux::Error::new("recvmsg(spawner)", Errno::CONNRESET).into());
+            let call = format!("recvmsg(spawner {})", self.process.pid);
+            return Err(linux::Error::new(call, Errno::CONNRESET).into());
         }
         let (pid, errno) = bytes.split_at(4);
         let word = |bytes: &[u8]| i32::from_ne_bytes(bytes.try_into().expect("four bytes"));

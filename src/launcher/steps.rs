@@ -22,6 +22,7 @@ pub(crate) enum Step {
     FollowHostMounts,
     OomScoreAdj(i32),
     KeepNull,
+    KeepKill { fd: Fd },
     EnterRoot { fd: Fd },
     Barrier,
     MountFs { kind: String, options: Vec<(String, String)>, at: Target },
@@ -75,6 +76,7 @@ impl fmt::Display for Step {
             Self::FollowHostMounts => f.write_str("make the mounts slaves of the host's"),
             Self::OomScoreAdj(value) => write!(f, "set oom_score_adj to {value}"),
             Self::KeepNull => f.write_str("open /dev/null"),
+            Self::KeepKill { .. } => f.write_str("keep cgroup.kill"),
             Self::EnterRoot { .. } => f.write_str("enter the root file system"),
             Self::Barrier => f.write_str("wait for the release"),
             Self::MountFs { kind, at, .. } => write!(f, "mount {kind} at {}", at.path.display()),
@@ -216,6 +218,7 @@ fn op(step: &Step, data: &mut Data) -> Op {
         | Step::FollowHostMounts
         | Step::OomScoreAdj(_)
         | Step::KeepNull
+        | Step::KeepKill { .. }
         | Step::EnterRoot { .. }
         | Step::Barrier
         | Step::Hostname(_)
@@ -246,6 +249,7 @@ fn place_op(step: &Step, data: &mut Data) -> Op {
             Op { code: OP_OOM_SCORE_ADJ, flags: F_OPTIONAL, text, ..NOTHING }
         }
         Step::KeepNull => Op { code: OP_KEEP_NULL, ..NOTHING },
+        Step::KeepKill { fd } => Op { code: OP_KEEP_KILL, fd: *fd, ..NOTHING },
         Step::EnterRoot { fd } => Op { code: OP_ENTER_ROOT, fd: *fd, ..NOTHING },
         Step::Barrier => Op { code: OP_BARRIER, ..NOTHING },
         Step::Hostname(name) => {

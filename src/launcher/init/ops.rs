@@ -133,6 +133,9 @@ pub const OP_EXEC: u32 = 29;
 /// Keep the null device of the place where the init starts: [`OP_MASK`] needs it.
 pub const OP_KEEP_NULL: u32 = 30;
 
+/// Keep `fd`, the `cgroup.kill` of the container: what is left dies with the agent.
+pub const OP_KEEP_KILL: u32 = 31;
+
 /// The operation may fail.
 pub const F_OPTIONAL: u32 = 1;
 /// A missing target is made: a directory, or an empty file where the source is none.

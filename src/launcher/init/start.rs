@@ -43,6 +43,7 @@ pub fn run(birth: Birth<'_>) -> ! {
         agent: birth.fds[FD_CHANNEL],
         status: birth.fds[FD_STATUS],
         signals,
+        kill: -1,
         with_agent: false,
     };
     let mut init = Init { birth, channel, null: Mask::NONE, empty: Mask::NONE };
@@ -85,6 +86,7 @@ impl Init<'_> {
                 write_file(sys::AT_FDCWD, c"/proc/self/oom_score_adj", text.to_bytes())
             }
             OP_KEEP_NULL => mounts::null_device().map(|null| self.null = null),
+            OP_KEEP_KILL => self.fd(op).map(|fd| self.channel.kill = fd),
             OP_ENTER_ROOT => mounts::enter_root(self.fd(op)?),
             OP_BARRIER => {
                 self.channel.wait_for_release();
@@ -144,7 +146,7 @@ impl Init<'_> {
             sys::close(standard);
         }
         for (index, fd) in self.birth.fds.iter().enumerate() {
-            if index != FD_CHANNEL && index != FD_STATUS {
+            if index != FD_CHANNEL && index != FD_STATUS && *fd != self.channel.kill {
                 sys::close(*fd);
             }
         }

@@ -13,6 +13,9 @@ pub struct Channel {
     pub status: i32,
     /// Every signal, read instead of handled.
     pub signals: i32,
+    /// Ends every process of the container when a 1 is written; -1 where there is none, or where
+    /// the end of this process does it.
+    pub kill: i32,
     /// The payload dies with the agent.
     pub with_agent: bool,
 }
@@ -45,6 +48,10 @@ impl Channel {
     fn end(&self, status: i32) -> ! {
         self.write_status(status);
         self.report(Report { kind: REPORT_ENDED, op: 0, errno: 0, status });
+        if self.agent < 0 && self.with_agent {
+            // Nobody is left to destroy what the payload has started. This ends us as well.
+            let _ = sys::write(self.kill, b"1");
+        }
         // For the one who has nothing but this process' own end to read: as a shell would say it.
         sys::exit(if status & 0x7f == 0 { status >> 8 & 0xff } else { 128 + (status & 0x7f) })
     }

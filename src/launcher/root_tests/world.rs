@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::launcher::*;
 use crate::limits;
 use crate::linux::cgroups::Cgroups;
+use crate::linux::pidfd;
 use crate::model::{
     Command, DeviceNode, LaunchInfo, Mount, MountFlags, MountSource, Namespace, WaitStatus,
 };
@@ -153,6 +155,66 @@ impl World {
         self.launcher.kill(&id, Some(child.init), limits::KILL).expect("killed");
         self.launcher.forget(&id).expect("forgotten");
         Outcome { started, status, output: self.output(&id) }
+    }
+
+    pub(super) fn spawner(&self) -> i32 {
+        self.launcher.spawner_pid().expect("a spawner runs")
+    }
+
+    pub(super) fn kill_spawner(&self) {
+        let spawner = pidfd::open(self.spawner()).expect("it lives");
+        pidfd::kill(spawner.as_fd()).expect("killed");
+        assert!(pidfd::has_ended(spawner.as_fd(), 10_000).expect("polled"));
+    }
+
+    pub(super) fn descriptors_of_spawner(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.spawner())).expect("read").count()
+    }
+
+    /// Children of this process, of whichever thread.
+    pub(super) fn children(&self) -> Vec<i32> {
+        let mut children = Vec::new();
+        for task in fs::read_dir("/proc/self/task").expect("read") {
+            let file = task.expect("read").path().join("children");
+            let text = fs::read_to_string(file).unwrap_or_default();
+            children.extend(text.split_whitespace().map(|pid| pid.parse::<i32>().expect("a pid")));
+        }
+        children
+    }
+
+    pub(super) async fn wait_until_gone(&self, init: InitPid) {
+        if let Some(mut adopted) = Adopted::find(init, PathBuf::new()).expect("looked") {
+            let ended = tokio::time::timeout(Duration::from_secs(20), adopted.ended());
+            ended.await.expect("it ends");
+        }
+    }
+
+    pub(super) async fn wait_for_output(&self, id: &ContainerId, text: &str) {
+        self.wait(|| self.output(id).starts_with(text)).await;
+    }
+
+    pub(super) async fn wait_until_empty(&self, id: &ContainerId) {
+        self.wait(|| self.processes(id).is_empty()).await;
+    }
+
+    /// Looks until it is so, at most for twenty seconds.
+    async fn wait(&self, is_so: impl Fn() -> bool) {
+        let mut tick = tokio::time::interval(Duration::from_millis(2));
+        for _ in 0..10_000 {
+            if is_so() {
+                return;
+            }
+            tick.tick().await;
+        }
+        panic!("it never was so");
+    }
+
+    fn processes(&self, id: &ContainerId) -> Vec<i32> {
+        self.cgroups.kill_group_processes(&crate::paths::cgroup(id)).expect("read")
+    }
+
+    pub(super) fn assert_no_processes(&self, id: &ContainerId) {
+        assert_eq!(self.processes(id), Vec::<i32>::new());
     }
 
     pub(super) fn output(&self, id: &ContainerId) -> String {
