@@ -7,4 +7,5 @@
 
 mod streams;
 
-pub(crate) use streams::{IoError, open_streams};
+pub(crate) use crate::linux::stream::Owner;
+pub(crate) use streams::{hand_over, open_streams};

@@ -70,6 +70,19 @@ pub(crate) fn open_streams(config: &ContainerConfig, owner: Owner) -> Result<Std
     })
 }
 
+/// Gives the sandbox and the streams in it to `owner`, who is known only when the image has been
+/// looked into. Blocks. Errors: as [`open_streams`].
+pub(crate) fn hand_over(config: &ContainerConfig, owner: Owner) -> Result<(), IoError> {
+    let failed = |name| move |error| IoError { name, named: false, error };
+    stream::give_directory(&config.sandbox, owner).map_err(failed("the sandbox"))?;
+    for (name, output) in [("stdout", &config.stdout), ("stderr", &config.stderr)] {
+        if *output == Output::Sandbox {
+            stream::append_owned(&config.sandbox, name, owner).map_err(failed(name))?;
+        }
+    }
+    Ok(())
+}
+
 fn stdin(input: &Output) -> Result<OwnedFd, IoError> {
     let opened = match input {
         // A sandbox has no stdin; reading nothing is what everybody expects.

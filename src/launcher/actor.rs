@@ -9,9 +9,10 @@ use longshore_actors::{Cx, Handler, Process, Reply};
 
 use super::messages::{Control, Forget, Fork, Forked, Kill, Report};
 use super::plan::{self, MergeContext};
-use super::{ForkRequest, LinuxLauncher};
+use super::{Child, ChildControl, ChildReport, ForkRequest, LinuxLauncher, StartFailure};
 use crate::error::{Classified, ErrorKind, Stage, failure};
-use crate::io;
+use crate::io::{self, Owner};
+use crate::limits;
 use crate::model::{Failure, WaitStatus};
 
 /// One lane's way to start and to end processes.
@@ -24,5 +25,98 @@ pub(crate) struct Launcher {
 impl Launcher {
     pub(crate) fn new(linux: Arc<LinuxLauncher>, sandbox_directory: PathBuf) -> Self {
         Self { linux, sandbox_directory }
+    }
+
+    fn fork(&self, fork: Fork) -> Result<Forked, Failure> {
+        let config = &*fork.config;
+        let context = MergeContext {
+            config,
+            own_root: fork.provisioned.is_some(),
+            sandbox_directory: &self.sandbox_directory,
+        };
+        let contributions: Vec<_> =
+            fork.contributions.iter().map(|(name, info)| (name.as_str(), info.clone())).collect();
+        let launch = plan::merge(&contributions, context).map_err(forking)?;
+        // The payload's user is known when the image has been looked into: `hand_over` below.
+        let stdio = io::open_streams(config, Owner { uid: 0, gid: 0 }).map_err(forking)?;
+        let request = ForkRequest {
+            container_id: config.container_id.clone(),
+            launch,
+            rootfs: fork.provisioned.as_ref().map(|provisioned| provisioned.rootfs.clone()),
+            stdio,
+            status_file: fork.status_file,
+            lifetime: fork.lifetime,
+        };
+        let child = self.linux.fork(request).map_err(forking)?;
+        let (uid, gid) = child.owner;
+        if child.owner != (0, 0) {
+            io::hand_over(config, Owner { uid, gid }).map_err(forking)?;
+        }
+        Ok(forked(child))
+    }
+}
+
+fn forking<E: Classified>(error: E) -> Failure {
+    failure(Stage::Fork, &error)
+}
+
+fn forked(child: Child) -> Forked {
+    let Child { init, argv, owner, control, report } = child;
+    Forked { init, argv, owner, control: Arc::new(control), report: Box::new(report) }
+}
+
+impl Control for ChildControl {
+    fn release(&self) -> Result<(), Failure> {
+        Self::release(self).map_err(|error| failure(Stage::Start, &error))
+    }
+
+    fn signal(&self, signal: i32) -> Result<(), Failure> {
+        Self::signal(self, signal).map_err(|error| failure(Stage::Run, &error))
+    }
+}
+
+impl Report for ChildReport {
+    fn started(&mut self) -> Pin<Box<dyn Future<Output = Result<(), Failure>> + '_>> {
+        Box::pin(async { Self::started(self).await.map_err(|error| not_started(&error)) })
+    }
+
+    fn ended(&mut self) -> Pin<Box<dyn Future<Output = WaitStatus> + '_>> {
+        Box::pin(Self::ended(self))
+    }
+}
+
+/// What the init could not do; a program that is missing or no program is the caller's to mend.
+fn not_started(error: &StartFailure) -> Failure {
+    let kind = match error.exec {
+        true => ErrorKind::InvalidRequest,
+        false => error.kind(),
+    };
+    Failure {
+        stage: if error.exec { Stage::Exec } else { Stage::Start },
+        kind,
+        errno: error.errno(),
+        message: error.to_string(),
+    }
+}
+
+impl Process for Launcher {}
+
+impl Handler<Fork> for Launcher {
+    fn handle(&mut self, message: Fork, _: &mut Cx<Self>) -> Reply<Result<Forked, Failure>> {
+        Reply::Now(self.fork(message))
+    }
+}
+
+impl Handler<Kill> for Launcher {
+    fn handle(&mut self, message: Kill, _: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
+        let killed = self.linux.kill(&message.container_id, message.init, limits::KILL);
+        Reply::Now(killed.map_err(|error| failure(Stage::Destroy, &error)))
+    }
+}
+
+impl Handler<Forget> for Launcher {
+    fn handle(&mut self, message: Forget, _: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
+        let forgotten = self.linux.forget(&message.container_id);
+        Reply::Now(forgotten.map_err(|error| failure(Stage::Destroy, &error)))
     }
 }

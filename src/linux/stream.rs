@@ -73,6 +73,16 @@ pub fn append(path: &Path) -> Result<OwnedFd, Error> {
     blocking(opened.called(|| format!("open({path:?}, O_WRONLY|O_APPEND|O_CREAT, 0644)"))?)
 }
 
+/// Makes `directory` belong to `owner`; what is in it keeps its owners.
+pub fn give_directory(directory: &Path, owner: Owner) -> Result<(), Error> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::RDONLY;
+    let opened = sys::open(directory, flags, Mode::empty())
+        .called(|| format!("open({directory:?}, O_DIRECTORY|O_NOFOLLOW)"))?;
+    let (uid, gid) = (sys::Uid::from_raw(owner.uid), sys::Gid::from_raw(owner.gid));
+    sys::fchown(&opened, Some(uid), Some(gid))
+        .called(|| format!("fchown({directory:?}, {}, {})", owner.uid, owner.gid))
+}
+
 /// The file `name` right in `directory`, to be appended to; made with mode 0644 whatever the umask;
 /// it belongs to `owner` afterwards.
 ///
