@@ -250,6 +250,11 @@ impl ContainerSpec {
         validate::check(&self.config)
     }
 
+    /// The container's name.
+    pub fn container_id(&self) -> &ContainerId {
+        &self.config.container_id
+    }
+
     /// The validated configuration, with the sandbox that its containerizer gives it.
     pub(crate) fn into_config(self, sandbox: PathBuf) -> Result<ContainerConfig, InvalidSpec> {
         self.validate()?;

@@ -122,10 +122,7 @@ struct Ground {
 
 impl Ground {
     fn prepare(paths: &Paths, config: &Config) -> Result<Self, Error> {
-        if !linux::process::is_root() {
-            let message = "starting containers needs root";
-            return Err(Error::new(Stage::Configure, ErrorKind::Unsupported, message));
-        }
+        require_root()?;
         for directory in [paths.work_dir(), paths.runtime_dir(), &paths.containers()] {
             make(directory)?;
         }
@@ -163,6 +160,18 @@ impl Ground {
             orphans: orphans.into(),
         })
     }
+}
+
+/// Namespaces and mounts need CAP_SYS_ADMIN, capabilities(7); everything else is asked for where it is
+/// needed.
+fn require_root() -> Result<(), Error> {
+    const CAP_SYS_ADMIN: u64 = 1 << 21;
+    let own = linux::capabilities::own().map_err(|error| Error::wrap(Stage::Configure, error))?;
+    if own.effective & CAP_SYS_ADMIN == 0 {
+        let message = "starting containers needs root (CAP_SYS_ADMIN)";
+        return Err(Error::new(Stage::Configure, ErrorKind::Unsupported, message));
+    }
+    Ok(())
 }
 
 fn make(directory: &Path) -> Result<(), Error> {
@@ -305,7 +314,7 @@ impl System<'_> {
             RootfsMount::Private => Exposure::Private,
             RootfsMount::Host => Exposure::Host,
         };
-        let provisioner = self.spawn(format!("provisioner #{index}"), place(), || {
+        let provisioner = self.spawn(format!("provisioner #{index}"), place(), move || {
             ProvisionerActor::new(shared, exposure, images)
         })?;
         let linux = Arc::clone(&ground.launcher);
