@@ -17,7 +17,7 @@ use crate::containerizer::recovery::{self, Found, Looker, Orphan};
 use crate::containerizer::rooms::{Lane, Rooms};
 use crate::error::{Error, ErrorKind, Stage};
 use crate::events::{EventHub, Start};
-use crate::fetcher::actor::Fetcher;
+use crate::fetcher::actor::FetcherActor;
 use crate::handle::{Containerizer, Inner};
 use crate::isolators::actor::{Isolation, IsolatorActor};
 use crate::isolators::{self, DynIsolator, Host};
@@ -268,7 +268,7 @@ impl System<'_> {
         let recorder = self.spawn("recorder", disk, move || Recorder::new(paths, events))?;
         let store = ground.store.clone();
         let images = self.spawn("images", Placement::Group("images"), || Images::new(store))?;
-        let fetcher = self.spawn("fetcher", Placement::Group("images"), || Fetcher)?;
+        let fetcher = self.spawn("fetcher", Placement::Group("images"), FetcherActor::new)?;
         let rooms = Arc::new(Rooms {
             fetch: fetcher.handle(),
             create: recorder.handle(),

@@ -1,24 +1,36 @@
 //! The fetcher's actor: each container's URIs in order, containers side by side.
 
+use std::sync::Arc;
+
 use longshore_actors::{Cx, Handler, Process, Promise, Reply};
 
 use super::messages::Fetch;
+use super::{Fetcher, FetcherConfig};
 use crate::error::{ErrorKind, Stage, failure};
+use crate::io::Owner;
 use crate::model::Failure;
 
 /// One actor for all containers; it waits for networks and blocks nobody.
-pub(crate) struct Fetcher;
+pub(crate) struct FetcherActor {
+    fetcher: Arc<Fetcher>,
+}
 
-impl Process for Fetcher {}
+impl FetcherActor {
+    pub(crate) fn new() -> Self {
+        Self { fetcher: Arc::new(Fetcher::new(FetcherConfig::default())) }
+    }
+}
 
-impl Handler<Fetch> for Fetcher {
+impl Process for FetcherActor {}
+
+impl Handler<Fetch> for FetcherActor {
     fn handle(&mut self, message: Fetch, cx: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
         let (promise, reply): (Promise<Result<(), Failure>>, _) = Reply::promised();
-        let discarded = promise.discarded();
+        let (fetcher, discarded) = (Arc::clone(&self.fetcher), promise.discarded());
         let fetching = async move {
-            let config = &message.config;
-            let fetching =
-                super::fetch(&config.command.uris, &config.sandbox, message.owner.into());
+            let (config, (uid, gid)) = (&message.config, message.owner);
+            let owner = Owner { uid, gid };
+            let fetching = fetcher.fetch(&config.command.uris, &config.sandbox, owner);
             tokio::select! {
                 biased;
                 fetched = fetching => fetched.map_err(|error| failure(Stage::Fetch, &error)),
