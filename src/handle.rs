@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use longshore_actors::{Eventual, Lost, Pid, Runtime, ShutdownPlan};
 
-use crate::containerizer::actor::{Containerizer as ContainerizerActor, Reserved};
+use crate::containerizer::actor::Containerizer as ContainerizerActor;
 use crate::containerizer::messages::{Acknowledge, Close, Find, Launch};
 use crate::containerizer::recorder::messages::Sandbox;
+use crate::containerizer::rooms::Reserved;
 use crate::containerizer::supervisor::actor::Supervisor;
 use crate::containerizer::supervisor::messages::{
     AwaitRunning, Conclusion, Destroy, GetUsage, SetResources, Signal, Stop as StopMessage, Wait,
@@ -112,8 +113,7 @@ impl Containerizer {
         let id = spec.container_id().clone();
         let invalid = |error| Error::wrap(Stage::Configure, error).of(&id);
         let config = spec.into_config(self.inner.paths.sandbox(&id)).map_err(invalid)?;
-        crate::spec::require_isolators(&config, &self.inner.isolation)
-            .map_err(invalid)?;
+        crate::spec::require_isolators(&config, &self.inner.isolation).map_err(invalid)?;
         self.reserve(&id)?;
         let launched = self.inner.actor.notify(Launch { config: Arc::new(config) });
         launched.map_err(|refused| {
@@ -125,9 +125,8 @@ impl Containerizer {
     }
 
     fn reserve(&self, id: &ContainerId) -> Result<(), Error> {
-        let conflict = |message: String| {
-            Error::new(Stage::Configure, ErrorKind::Conflict, message).of(id)
-        };
+        let conflict =
+            |message: String| Error::new(Stage::Configure, ErrorKind::Conflict, message).of(id);
         if !self.inner.reserved.insert(id.clone()) {
             return Err(conflict(format!("container {id} exists already")));
         }
@@ -203,7 +202,11 @@ impl Containerizer {
         }
         match report.is_clean() {
             true => Ok(()),
-            false => Err(Error::new(Stage::Destroy, ErrorKind::Internal, format!("not shut down in order: {:?}", report.offenders))),
+            false => Err(Error::new(
+                Stage::Destroy,
+                ErrorKind::Internal,
+                format!("not shut down in order: {:?}", report.offenders),
+            )),
         }
     }
 }
@@ -387,4 +390,3 @@ fn answered<T>(id: &ContainerId, answer: Result<T, Lost>) -> Result<T, Error> {
         Error::new(Stage::Run, kind, format!("container {id}: {lost}")).of(id)
     })
 }
-

@@ -6,6 +6,7 @@ pub mod containerizer;
 pub mod error;
 pub mod events;
 mod fetcher;
+mod handle;
 #[cfg(feature = "registry")]
 pub mod http;
 mod io;
@@ -18,3 +19,7 @@ pub mod model;
 pub mod paths;
 pub mod provisioner;
 pub mod spec;
+mod start;
+
+pub use handle::{Builder, Containerizer, Containers, Job, Stop};
+pub use start::open_store;

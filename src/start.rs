@@ -10,11 +10,11 @@ use longshore_actors::{Handle, Pid, Placement, Process, Runtime, Spawn};
 
 use crate::checkpoint::{self, ContainerV1, OwnerV1};
 use crate::config::{Config, DockerRegistry, RootfsMount};
-use crate::containerizer::actor::{Containerizer as ContainerizerActor, Reserved};
+use crate::containerizer::actor::Containerizer as ContainerizerActor;
 use crate::containerizer::messages::Bury;
 use crate::containerizer::recorder::actor::Recorder;
 use crate::containerizer::recovery::{self, Found, Looker, Orphan};
-use crate::containerizer::rooms::{Lane, Rooms};
+use crate::containerizer::rooms::{Lane, Reserved, Rooms};
 use crate::error::{Error, ErrorKind, Stage};
 use crate::events::{EventHub, Start};
 use crate::fetcher::actor::FetcherActor;
@@ -27,11 +27,11 @@ use crate::limits;
 use crate::linux::{self, cgroups::Cgroups};
 use crate::model::ContainerId;
 use crate::paths::Paths;
+use crate::provisioner::Provisioner;
 use crate::provisioner::actor::{GetImage, Images, ProvisionerActor};
 use crate::provisioner::backends::Exposure;
 use crate::provisioner::stores::docker::DockerConfig;
 use crate::provisioner::stores::{ImageStore, StoreConfig};
-use crate::provisioner::Provisioner;
 
 /// Builds a [`Containerizer`].
 #[derive(Debug, Clone)]
@@ -76,7 +76,8 @@ impl Builder {
             runtime.blocking("bulk", "start", move |_| Ground::prepare(&paths, &config))
         };
         let ground = preparing.result().await.unwrap_or_else(|lost| Err(internal(&lost)))?;
-        let orphans = ground.orphans.lock().map(|mut o| std::mem::take(&mut *o)).unwrap_or_default();
+        let orphans =
+            ground.orphans.lock().map(|mut o| std::mem::take(&mut *o)).unwrap_or_default();
         let events = EventHub::new(Start::fresh());
         let system = System { runtime, paths: &paths, config: &config, events: &events };
         let (actor, reserved) = system.spawn_all(&ground)?;
@@ -165,9 +166,9 @@ impl Ground {
 /// Namespaces and mounts need CAP_SYS_ADMIN, capabilities(7); everything else is asked for where it is
 /// needed.
 fn require_root() -> Result<(), Error> {
-    const CAP_SYS_ADMIN: u64 = 1 << 21;
-    let own = linux::capabilities::own().map_err(|error| Error::wrap(Stage::Configure, error))?;
-    if own.effective & CAP_SYS_ADMIN == 0 {
+    const CAP_SYS_ADMIN: u8 = 21;
+    let held = linux::capabilities::held().map_err(|error| Error::wrap(Stage::Configure, error))?;
+    if !held.contains(CAP_SYS_ADMIN) {
         let message = "starting containers needs root (CAP_SYS_ADMIN)";
         return Err(Error::new(Stage::Configure, ErrorKind::Unsupported, message));
     }
@@ -209,7 +210,9 @@ fn find_orphans(paths: &Paths, looker: Looker) -> Result<Vec<Orphan>, Error> {
     for entry in entries.flatten() {
         // What is no container's directory is nobody's, and stays.
         let name = entry.file_name().into_string().ok();
-        let Some(container_id) = name.and_then(|name| ContainerId::new(name).ok()) else { continue };
+        let Some(container_id) = name.and_then(|name| ContainerId::new(name).ok()) else {
+            continue;
+        };
         let path = paths.checkpoint(&container_id);
         let checkpoint = checkpoint::read::<ContainerV1>(&path).unwrap_or_else(|error| {
             tracing::warn!(%error, container = %container_id, "destroyed by its id alone");
@@ -235,7 +238,8 @@ pub(crate) struct DirectoryLock {
 
 impl DirectoryLock {
     fn take(path: &Path) -> Result<Self, Error> {
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let open =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
         let mut file = open.map_err(|error| unusable(path, &error))?;
         if file.try_lock().is_err() {
             let mut holder = String::new();
@@ -269,6 +273,7 @@ impl System<'_> {
         let store = ground.store.clone();
         let images = self.spawn("images", Placement::Group("images"), || Images::new(store))?;
         let fetcher = self.spawn("fetcher", Placement::Group("images"), FetcherActor::new)?;
+        let reserved = Reserved::default();
         let rooms = Arc::new(Rooms {
             fetch: fetcher.handle(),
             create: recorder.handle(),
@@ -281,14 +286,14 @@ impl System<'_> {
                 Lifetime::Independent => OwnerV1::Agent,
                 Lifetime::WithAgent => OwnerV1::Run,
             },
+            reserved: Arc::clone(&reserved),
         });
         let lanes = (0..limits::KERNEL_LANES)
             .map(|index| self.spawn_lane(index, ground, images.handle()))
             .collect::<Result<Vec<_>, _>>()?;
-        let (events, reserved) = (self.events.clone(), Reserved::default());
-        let shared = Arc::clone(&reserved);
+        let events = self.events.clone();
         let containerizer = self.spawn("containerizer", Placement::Group("main"), move || {
-            ContainerizerActor::new(rooms, lanes, events, shared)
+            ContainerizerActor::new(rooms, lanes, events)
         })?;
         Ok((containerizer, reserved))
     }

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dashmap::DashSet;
 use longshore_actors::{AnyPid, Cx, Exit, Handler, Pid, Placement, Process, Reply, Spawn};
 
 use super::messages::{Acknowledge, Bury, Close, Find, Launch};
@@ -18,17 +17,14 @@ use crate::events::{EventHub, WallTime};
 use crate::limits;
 use crate::model::{ContainerConfig, ContainerId, Failure};
 
-/// Ids that somebody has launched and that have not ended; shared with the handles, so that an id in
-/// use is refused before anything is sent.
-pub(crate) type Reserved = Arc<DashSet<ContainerId>>;
-
 /// One actor for all containers of this process.
 pub(crate) struct Containerizer {
     rooms: Arc<Rooms>,
     lanes: Vec<Lane>,
     next_lane: usize,
+    /// Tells apart those who had the same id one after the other.
+    spawned: u64,
     events: EventHub,
-    reserved: Reserved,
     living: BTreeMap<ContainerId, Living>,
     /// Ended containers whose record is kept, the oldest first, with the time of their end.
     ended: VecDeque<(ContainerId, WallTime)>,
@@ -43,18 +39,13 @@ struct Living {
 }
 
 impl Containerizer {
-    pub(crate) fn new(
-        rooms: Arc<Rooms>,
-        lanes: Vec<Lane>,
-        events: EventHub,
-        reserved: Reserved,
-    ) -> Self {
+    pub(crate) fn new(rooms: Arc<Rooms>, lanes: Vec<Lane>, events: EventHub) -> Self {
         Self {
             rooms,
             lanes,
             next_lane: 0,
+            spawned: 0,
             events,
-            reserved,
             living: BTreeMap::new(),
             ended: VecDeque::new(),
             closed: false,
@@ -65,8 +56,9 @@ impl Containerizer {
         let id = config.container_id.clone();
         let buried = matches!(origin, Origin::Orphan { .. });
         let lane = self.choose_lane(cx);
+        self.spawned += 1;
         let (rooms, assigned) = (Arc::clone(&self.rooms), Arc::clone(&config));
-        let spawn = Spawn::new(format!("supervisor {id}"), move || {
+        let spawn = Spawn::new(format!("supervisor {id} #{}", self.spawned), move || {
             Supervisor::new(Assignment { config: assigned, rooms, lane, origin })
         });
         let spawn = spawn.capacity(limits::MAILBOX).place(Placement::With(cx.me().any()));
@@ -78,7 +70,7 @@ impl Containerizer {
             Err(error) => {
                 // Only a runtime that shuts down refuses a free name.
                 tracing::error!(container = %id, %error, "no supervisor");
-                self.reserved.remove(&id);
+                self.rooms.reserved.remove(&id);
             }
         }
     }
@@ -115,12 +107,12 @@ impl Containerizer {
 
     /// The supervisor ended in order: nothing of the container is left but its record.
     fn ended(&mut self, id: ContainerId, buried: bool) {
-        self.reserved.remove(&id);
         if buried {
             // Its owner is dead, so nobody will ask for its record.
             let discard = Discard { container_id: id, sandbox: Sandbox::Remove };
             drop(self.rooms.discard.notify(discard));
-        } else {
+        } else if self.events.container(&id).is_some_and(|container| container.state.is_none()) {
+            // Otherwise somebody was faster and has acknowledged it, or launched it again.
             self.ended.push_back((id, WallTime::now()));
             self.age_records();
         }
@@ -182,7 +174,7 @@ impl Handler<Bury> for Containerizer {
     ) -> Reply<super::supervisor::messages::Conclusion> {
         let Orphan { config, init, remembered } = orphan;
         let id = config.container_id.clone();
-        self.reserved.insert(id.clone());
+        self.rooms.reserved.insert(id.clone());
         self.supervise(cx, config, Origin::Orphan { init, remembered });
         match self.living.get(&id) {
             Some(living) => Reply::Later(living.pid.dispatch(Wait, limits::SHUTDOWN)),

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use dashmap::DashSet;
 use longshore_actors::{AnyPid, Handle};
 
 use super::recorder::messages::{Conclude, Create, Discard, Publish, Save};
@@ -12,6 +13,7 @@ use crate::isolators::messages::{Cleanup, Isolate, Measure, Prepare, Update};
 use crate::launcher::Lifetime;
 use crate::launcher::messages::{Forget, Fork, Kill};
 use crate::limits;
+use crate::model::ContainerId;
 use crate::paths::Paths;
 use crate::provisioner::messages::{Provision, Unprovision};
 
@@ -43,6 +45,10 @@ impl Lane {
     }
 }
 
+/// Ids that somebody has launched and that have not ended; shared with the handles, so that an id in
+/// use is refused before anything is sent.
+pub(crate) type Reserved = Arc<DashSet<ContainerId>>;
+
 /// What serves all containers.
 #[derive(Debug, Clone)]
 pub(crate) struct Rooms {
@@ -54,6 +60,7 @@ pub(crate) struct Rooms {
     pub(crate) discard: Handle<Discard>,
     pub(crate) paths: Paths,
     pub(crate) owner: OwnerV1,
+    pub(crate) reserved: Reserved,
 }
 
 impl Rooms {

@@ -47,11 +47,6 @@ impl Default for FetcherConfig {
     }
 }
 
-/// [`Fetcher::fetch`] with the settings that nobody changed.
-pub(crate) async fn fetch(uris: &[Uri], sandbox: &Path, owner: Owner) -> Result<(), FetchError> {
-    Fetcher::new(FetcherConfig::default()).fetch(uris, sandbox, owner).await
-}
-
 /// Fetches URIs. It belongs to the runtime on which its futures are polled.
 #[derive(Debug)]
 pub(crate) struct Fetcher {

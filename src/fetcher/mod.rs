@@ -19,5 +19,5 @@ mod write;
 mod tests;
 
 pub(crate) use error::FetchError;
-pub(crate) use fetch::{Fetcher, FetcherConfig, fetch};
+pub(crate) use fetch::{Fetcher, FetcherConfig};
 pub(crate) use uri::validate;

@@ -4,6 +4,7 @@
 //! starts the payload, waits for it and writes down how it ended. It never runs code of the
 //! embedding process.
 
+pub(crate) mod actor;
 mod child;
 mod compile;
 mod linux;

@@ -348,6 +348,8 @@ impl Supervisor {
     /// Nothing is left: everybody is told, and the actor ends.
     fn conclude(&mut self, cx: &mut Context) {
         self.disarm(cx);
+        // Before anybody hears of the end: who hears of it may use the id again.
+        self.rooms.reserved.remove(self.id());
         self.answer_waiting();
         cx.stop();
     }

@@ -221,9 +221,7 @@ impl World {
         let rooms = Arc::new(rooms(&runtime, &host, &paths, &events));
         let lanes = vec![lane(&runtime, &host)];
         let hub = events.clone();
-        let spawn = Spawn::new("containerizer", move || {
-            Containerizer::new(rooms, lanes, hub, Arc::default())
-        });
+        let spawn = Spawn::new("containerizer", move || Containerizer::new(rooms, lanes, hub));
         let containerizer = runtime.spawn(spawn).expect("a containerizer");
         Self { host, runtime, clock, events, directory, containerizer, log }
     }
@@ -364,6 +362,7 @@ fn rooms(runtime: &Runtime, host: &Host, paths: &Paths, events: &EventHub) -> Ro
         discard: recorder.handle(),
         paths: paths.clone(),
         owner: OwnerV1::Agent,
+        reserved: Arc::default(),
     }
 }
 
