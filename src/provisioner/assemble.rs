@@ -102,7 +102,16 @@ impl Provisioner {
         let owner = self.paths.provisioned(id);
         remove_backends(&owner)?;
         self.store.release(&owner)?;
-        remove_if_empty(&owner)
+        remove_if_empty(&owner)?;
+        // Parents that have ended before have left their directories for this one.
+        let mut nested = Some(id.clone());
+        while let Some(parent) = nested.and_then(|id| id.parent()) {
+            let directory = self.paths.provisioned(&parent);
+            remove_if_empty(&directory.join("containers"))?;
+            remove_if_empty(&directory)?;
+            nested = Some(parent);
+        }
+        Ok(())
     }
 
     /// The containers that have something on disk, for recovery.

@@ -131,7 +131,7 @@ fn clean(provisioner: &Provisioner, owner: &Path) -> Result<(), ProvisionError> 
         if overlay::is_mount_point(directory).map_err(failed)? {
             if is_ours(owner, directory)? {
                 overlay::detach(directory).map_err(failed)?;
-            } else if record.boot == boot_id()? && !record.made {
+            } else {
                 return Err(ProvisionError::Target {
                     directory: directory.clone(),
                     reason: "something else is mounted here".to_owned(),
