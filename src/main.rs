@@ -1,2 +1,7 @@
-//! CLI.
-fn main() {}
+//! The program `longshore`: parse, call the library, exit code.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -56,6 +56,7 @@ const TRADES: &[(&str, &[&str])] = &[
     ("bincode", &["src/checkpoint"]),
     ("clap", &["src/main.rs", "src/cli/"]),
     ("clap_complete", &["src/main.rs", "src/cli/"]),
+    ("toml", &["src/cli/"]),
     ("indicatif", &["src/main.rs", "src/cli/"]),
     ("anstream", &["src/main.rs", "src/cli/"]),
     ("tracing_subscriber", &["src/main.rs", "src/cli/"]),
