@@ -47,6 +47,11 @@ impl Complaint {
         Self::new(code, error)
     }
 
+    /// Output of ours that could not be written.
+    pub(crate) fn write_failed(error: &std::io::Error) -> Self {
+        Self::new(FAILED, format!("stdout: {error}"))
+    }
+
     fn new(code: u8, message: impl std::fmt::Display) -> Self {
         // Whatever a remote or a file name put into it: one line.
         let line = message.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
@@ -80,6 +85,12 @@ pub(crate) fn of_end(end: &End) -> Complaint {
         Some(limitation) => Complaint::new(code, format!("{}: {}", Stage::Run, limitation.message)),
         None => Complaint { code, line: None },
     }
+}
+
+/// A signal came before there was a payload that it could end.
+pub(crate) fn interrupted(signal: i32, name: &str) -> Complaint {
+    let code = u8::try_from(128 + signal).unwrap_or(NOT_STARTED);
+    Complaint::new(code, format!("{}: stopped by {name} before the payload ran", Stage::Run))
 }
 
 fn payload_code(end: &End) -> Option<u8> {

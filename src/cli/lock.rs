@@ -65,8 +65,7 @@ impl RunLock {
 fn create(path: &Path) -> io::Result<Option<File>> {
     // No container id begins with a dot, so a sweep leaves it alone.
     let unnamed = path.with_file_name(format!(".{}", uuid::Uuid::new_v4().simple()));
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unnamed)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unnamed)?;
     let named = write!(file, "{}", std::process::id())
         .and_then(|()| file.try_lock().map_err(io::Error::from))
         .and_then(|()| fs::hard_link(&unnamed, path));

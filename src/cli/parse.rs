@@ -87,7 +87,10 @@ pub(crate) fn rlimit(text: &str) -> Result<Rlimit, String> {
 fn rlimit_number(text: &str) -> Result<Option<u64>, String> {
     match text {
         "unlimited" | "-1" => Ok(None),
-        _ => text.parse().map(Some).map_err(|_| format!("{text:?} is neither a number nor unlimited")),
+        _ => text
+            .parse()
+            .map(Some)
+            .map_err(|_| format!("{text:?} is neither a number nor unlimited")),
     }
 }
 
@@ -106,9 +109,10 @@ pub(crate) fn signal(text: &str) -> Result<i32, String> {
 
 /// A positive number of CPUs.
 pub(crate) fn cpus(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|cpus: &f64| cpus.is_finite() && *cpus > 0.0).ok_or_else(|| {
-        "write a number of CPUs above 0, such as 1.5".to_owned()
-    })
+    text.parse()
+        .ok()
+        .filter(|cpus: &f64| cpus.is_finite() && *cpus > 0.0)
+        .ok_or_else(|| "write a number of CPUs above 0, such as 1.5".to_owned())
 }
 
 /// When to ask the registry.

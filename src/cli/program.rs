@@ -103,7 +103,10 @@ mod tests {
         let line = said(&["longshore", "run", "--memory", "1T"]);
         assert!(line.contains("--memory") && line.contains("1T"), "{line}");
         let line = said(&["longshore", "provision", "alpine"]);
-        assert!(line.contains("<DIR>") && line.ends_with("see longshore provision --help"), "{line}");
+        assert!(
+            line.contains("<DIR>") && line.ends_with("see longshore provision --help"),
+            "{line}"
+        );
         let line = said(&["longshore", "no-such"]);
         assert!(line.contains("no-such") && line.ends_with("see longshore --help"), "{line}");
     }

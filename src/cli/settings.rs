@@ -40,12 +40,7 @@ pub(crate) struct Shared {
     #[serde(deserialize_with = "words")]
     image_providers: Option<String>,
     /// How layers become a root: overlay, copy, bind [default: the first that works]
-    #[arg(
-        long,
-        value_name = "NAME",
-        env = "LONGSHORE_IMAGE_PROVISIONER_BACKEND",
-        hide_env = true
-    )]
+    #[arg(long, value_name = "NAME", env = "LONGSHORE_IMAGE_PROVISIONER_BACKEND", hide_env = true)]
     image_provisioner_backend: Option<String>,
     /// Where roots are mounted: private (in the container only) or host [default: private]
     #[arg(long, value_name = "WHERE", env = "LONGSHORE_ROOTFS_MOUNT", hide_env = true)]

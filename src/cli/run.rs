@@ -1,0 +1,298 @@
+//! `run`: one container in the foreground, with a containerizer of its own in this process.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use longshore::config::{ISOLATION_WITHOUT_IMAGE, ImageProvider};
+use longshore::error::Error;
+use longshore::events::{Event, EventKind, Notice, Since, Subscription};
+use longshore::handle::{Containerizer, Containers, Job, Stop};
+use longshore::launcher::Lifetime;
+use longshore::model::{ContainerId, End, ImageReference, Output, signal_name};
+use longshore::spec::ContainerSpec;
+
+use super::args::Run;
+use super::exit::{self, Complaint};
+use super::images::executor;
+use super::lock::{self, RunLock};
+use super::progress::Progress;
+use super::rootfs::require_root;
+use super::settings::Settings;
+use super::signals::Signals;
+use super::what::{Words, executed};
+
+/// The last event is published before the end is known; this only bounds a bug of ours.
+const LAST_EVENT: Duration = Duration::from_secs(10);
+
+/// Runs a container to its end; the complaint has the payload's code.
+pub(crate) fn run(run: Run) -> Result<(), Complaint> {
+    let asked = Asked::new(run)?;
+    require_root("run")?;
+    let log = asked.json_events.as_deref().map(EventLog::open).transpose()?;
+    executor()?.block_on(contain(asked, log))
+}
+
+/// What was asked for, checked as far as it can be without doing anything.
+struct Asked {
+    settings: Settings,
+    spec: ContainerSpec,
+    json_events: Option<PathBuf>,
+    progress: Progress,
+}
+
+impl Asked {
+    fn new(mut run: Run) -> Result<Self, Complaint> {
+        let image = match (run.image.take(), run.docker_image.take()) {
+            (None, Some(name)) if name.is_empty() => {
+                return Err(Complaint::usage("--docker-image is empty"));
+            }
+            (None, Some(name)) => Some(ImageReference::Docker(name)),
+            (image, _) => image,
+        };
+        let mut settings = std::mem::take(&mut run.shared).resolve()?;
+        settle(&mut settings, image.as_ref())?;
+        let (json_events, shown) = (run.json_events.take(), run.reporting.progress);
+        let spec = spec(run, image)?;
+        spec.validate().map_err(Complaint::usage)?;
+        Ok(Self { settings, spec, json_events, progress: Progress::new(shown) })
+    }
+}
+
+/// What `run` decides that an agent would not.
+fn settle(settings: &mut Settings, image: Option<&ImageReference>) -> Result<(), Complaint> {
+    let config = &mut settings.config;
+    config.lifetime = Lifetime::WithAgent;
+    let Some(image) = image else {
+        if config.isolation.is_none() && config.image_providers.is_none() {
+            let names = ISOLATION_WITHOUT_IMAGE.iter().map(|&name| name.to_owned());
+            config.isolation = Some(names.collect());
+        }
+        return Ok(());
+    };
+    let provider = match image {
+        ImageReference::Docker(_) | ImageReference::DockerArchive { .. } => ImageProvider::Docker,
+        ImageReference::OciLayout { .. }
+        | ImageReference::OciArchive { .. }
+        | ImageReference::Rootfs(_) => ImageProvider::Oci,
+    };
+    let on = config.selection().map_err(Complaint::usage)?.image_providers;
+    match on.contains(&provider) {
+        true => Ok(()),
+        false => Err(Complaint::usage(format_args!(
+            "image {image} needs the image provider {}, which is not on",
+            provider.name()
+        ))),
+    }
+}
+
+/// The container that the flags describe; its streams are ours.
+fn spec(run: Run, image: Option<ImageReference>) -> Result<ContainerSpec, Complaint> {
+    let words = Words {
+        image: image.is_some(),
+        entrypoint: run.entrypoint.as_deref(),
+        shell: run.shell,
+        command: run.command.as_deref(),
+        args: &run.args,
+    };
+    let mut command = executed(words).map_err(Complaint::usage)?;
+    command.environment = run.env.into_iter().collect();
+    command.user = run.user;
+    command.uris = run.uri;
+    let mut spec = ContainerSpec::new(run.name.unwrap_or_else(random_id), image)
+        .command_info(command)
+        .pull(run.pull)
+        .stdin(Output::Inherit)
+        .stdout(Output::Inherit)
+        .stderr(Output::Inherit);
+    spec = run.cpus.into_iter().fold(spec, ContainerSpec::cpus);
+    spec = run.memory.into_iter().fold(spec, ContainerSpec::memory);
+    spec = run.pids.into_iter().fold(spec, ContainerSpec::pids);
+    spec = run.rlimit.into_iter().fold(spec, ContainerSpec::rlimit);
+    spec = run.cap_add.into_iter().fold(spec, ContainerSpec::capability_add);
+    spec = run.cap_drop.into_iter().fold(spec, ContainerSpec::capability_drop);
+    spec = run.volume.into_iter().fold(spec, ContainerSpec::volume);
+    spec = run.workdir.into_iter().fold(spec, ContainerSpec::working_directory);
+    spec = run.stop_signal.into_iter().fold(spec, ContainerSpec::stop_signal);
+    spec = run.timeout.into_iter().fold(spec, ContainerSpec::timeout);
+    Ok(run.label.into_iter().fold(spec, |spec, (name, value)| spec.label(name, value)))
+}
+
+fn random_id() -> ContainerId {
+    let name = uuid::Uuid::new_v4().simple().to_string();
+    ContainerId::new(name).expect("hexadecimal digits are a name")
+}
+
+/// Starts a containerizer, runs the container in it, and leaves nothing behind.
+async fn contain(asked: Asked, log: Option<EventLog>) -> Result<(), Complaint> {
+    let Asked { settings, spec, progress, .. } = asked;
+    let signals = Signals::listen()
+        .map_err(|error| Complaint::usage(format_args!("cannot listen to signals: {error}")))?;
+    let builder = Containerizer::builder(settings.paths.work_dir(), settings.paths.runtime_dir());
+    // Buries first what dead runs have left, of this name too: only then is the name taken.
+    let started = builder.config(settings.config.clone()).start().await;
+    let node = started.map_err(|error| Complaint::not_started(&error))?;
+    lock::sweep(&settings.paths);
+    let id = spec.container_id().clone();
+    let ended = match RunLock::take(&settings.paths, &id) {
+        Ok(lock) => {
+            let follower = Follower { log, progress, signals, signal: None, ended: false };
+            let ended = follower.launch(&node, spec).await;
+            let closed = shut(&node, &id).await;
+            // Only now is nothing of this id left.
+            drop(lock);
+            conclude(ended, closed)
+        }
+        Err(error) => {
+            let _nothing_runs = node.shutdown(Containers::Destroy).await;
+            Err(Complaint::usage(error))
+        }
+    };
+    ended.and_then(|complaint| match complaint {
+        Complaint { code: 0, line: None } => Ok(()),
+        complaint => Err(complaint),
+    })
+}
+
+/// Forgets the container, its sandbox included, and stops the containerizer.
+async fn shut(node: &Containerizer, id: &ContainerId) -> Result<(), Error> {
+    // What is stuck stays on record, for whoever comes next; what was refused has none.
+    let _kept = node.remove(id).await;
+    node.shutdown(Containers::Destroy).await
+}
+
+/// The container's own end counts; a shutdown that went wrong is told where nothing else is.
+fn conclude(
+    ended: Result<Complaint, Complaint>,
+    closed: Result<(), Error>,
+) -> Result<Complaint, Complaint> {
+    let mut complaint = ended?;
+    if let (Err(error), None) = (closed, &complaint.line) {
+        complaint.line = Some(error.to_string());
+    }
+    Ok(complaint)
+}
+
+/// Follows one container: its events, its end, and the signals that want to end it sooner.
+struct Follower {
+    log: Option<EventLog>,
+    progress: Progress,
+    signals: Signals,
+    /// The first signal that came.
+    signal: Option<i32>,
+    /// Its last event has come.
+    ended: bool,
+}
+
+impl Follower {
+    async fn launch(
+        mut self,
+        node: &Containerizer,
+        spec: ContainerSpec,
+    ) -> Result<Complaint, Complaint> {
+        let mut events = node.subscribe(Since::Now);
+        let job = node.launch(spec).map_err(|error| Complaint::not_started(&error))?;
+        let end = self.follow(&job, &mut events).await;
+        self.progress.finish();
+        let end = end.map_err(|error| Complaint::not_started(&error))?;
+        Ok(match self.signal.filter(|_| end.termination.is_none() && end.remaining.is_empty()) {
+            Some(signal) => exit::interrupted(signal, &signal_name(signal)),
+            None => exit::of_end(&end),
+        })
+    }
+
+    async fn follow(&mut self, job: &Job, events: &mut Subscription) -> Result<End, Error> {
+        let waiting = job.wait();
+        tokio::pin!(waiting);
+        let end = loop {
+            tokio::select! {
+                biased;
+                Some(notice) = events.next() => { self.told(job.id(), &notice); }
+                end = &mut waiting => break end?,
+                signal = self.signals.next() => self.asked_to_end(job, signal),
+            }
+        };
+        if end.remaining.is_empty() {
+            let last = async {
+                while !self.ended
+                    && let Some(notice) = events.next().await
+                {
+                    self.told(job.id(), &notice);
+                }
+            };
+            let _bounded = tokio::time::timeout(LAST_EVENT, last).await;
+        }
+        Ok(end)
+    }
+
+    /// Writes down what concerns this container, and shows how far its image has come.
+    fn told(&mut self, id: &ContainerId, notice: &Notice) {
+        if let Notice::Event(event) = notice {
+            if event.container_id != *id {
+                return;
+            }
+            self.show(event);
+        }
+        if let Some(log) = &mut self.log {
+            log.write(notice);
+        }
+    }
+
+    fn show(&mut self, event: &Event) {
+        match (&event.progress, event.kind) {
+            (Some(p), _) => self.progress.layer(&p.layer, p.bytes, p.total),
+            (None, EventKind::Terminated) => self.ended = true,
+            // The terminal is the payload's from here on.
+            (None, EventKind::Preparing) => self.progress.finish(),
+            (None, _) => {}
+        }
+    }
+
+    /// The first signal asks politely, the next one does not.
+    fn asked_to_end(&mut self, job: &Job, signal: i32) {
+        let job = job.clone();
+        // How it ends is told to whoever waits, and that is us.
+        if self.signal.is_none() {
+            self.signal = Some(signal);
+            tokio::spawn(async move { job.stop(Stop::from_image()).await });
+        } else {
+            tokio::spawn(async move { job.destroy().await });
+        }
+    }
+}
+
+/// The file of `--json-events`: one object a line, written when it comes.
+struct EventLog {
+    path: PathBuf,
+    /// `None` once writing has failed.
+    file: Option<Box<dyn Write>>,
+    /// A snapshot is worth a line only where events were missed before it.
+    lagged: bool,
+}
+
+impl EventLog {
+    fn open(path: &Path) -> Result<Self, Complaint> {
+        let file: Box<dyn Write> = match path == Path::new("-") {
+            true => Box::new(std::io::stdout()),
+            false => Box::new(File::create(path).map_err(|error| {
+                Complaint::usage(format_args!("json-events {}: {error}", path.display()))
+            })?),
+        };
+        Ok(Self { path: path.to_owned(), file: Some(file), lagged: false })
+    }
+
+    fn write(&mut self, notice: &Notice) {
+        if matches!(notice, Notice::Snapshot(_)) && !self.lagged {
+            return;
+        }
+        self.lagged = matches!(notice, Notice::Lagged(_));
+        let Some(file) = &mut self.file else { return };
+        let line = notice.to_json() + "\n";
+        if let Err(error) = file.write_all(line.as_bytes()).and_then(|()| file.flush()) {
+            // The container goes on; its events have nowhere to go any more.
+            anstream::eprintln!("longshore: json-events {}: {error}", self.path.display());
+            self.file = None;
+        }
+    }
+}
