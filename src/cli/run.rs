@@ -8,7 +8,7 @@ use std::time::Duration;
 use longshore::config::{ISOLATION_WITHOUT_IMAGE, ImageProvider};
 use longshore::error::Error;
 use longshore::events::{Event, EventKind, Notice, Since, Subscription};
-use longshore::handle::{Containerizer, Containers, Job, Stop};
+use longshore::{Containerizer, Containers, Job, Stop};
 use longshore::launcher::Lifetime;
 use longshore::model::{ContainerId, End, ImageReference, Output, signal_name};
 use longshore::spec::ContainerSpec;
