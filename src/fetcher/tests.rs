@@ -178,7 +178,8 @@ async fn a_file_over_the_limit_leaves_nothing() {
 async fn no_uris_need_no_sandbox() {
     let nowhere = Path::new("/no/such/sandbox");
     Fetcher::new(FetcherConfig::default()).fetch(&[], nowhere, me()).await.expect("nothing to do");
-    let error = Fetcher::new(FetcherConfig::default()).fetch(&[uri("/etc/hostname")], nowhere, me()).await;
+    let error =
+        Fetcher::new(FetcherConfig::default()).fetch(&[uri("/etc/hostname")], nowhere, me()).await;
     assert_eq!(error.expect_err("no sandbox").errno().as_deref(), Some("ENOENT"));
 }
 
