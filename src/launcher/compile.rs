@@ -327,3 +327,7 @@ fn no_nul(path: &Path) -> Result<PathBuf, CompileError> {
         false => Ok(path.to_owned()),
     }
 }
+
+#[cfg(test)]
+#[path = "compile_tests.rs"]
+mod tests;

@@ -218,10 +218,8 @@ fn owner(credentials: Option<&Credentials>) -> (u32, u32) {
 }
 
 fn version_of(path: &Path) -> Result<CgroupVersion, linux::Error> {
-    const CGROUP2_SUPER_MAGIC: i64 = 0x6367_7270;
-    let found = rustix::fs::statfs(path)
-        .map_err(|errno| linux::Error::new(format!("statfs({path:?})"), errno))?;
-    match i64::try_from(found.f_type) == Ok(CGROUP2_SUPER_MAGIC) {
+    const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
+    match linux::fs::file_system_type(path)? == CGROUP2_SUPER_MAGIC {
         true => Ok(CgroupVersion::V2),
         false => Ok(CgroupVersion::V1),
     }

@@ -27,7 +27,7 @@ pub enum MergeError {
     #[error("isolators {first} and {second} both set the {field}")]
     Conflict {
         /// What.
-        field: &'static str,
+        field: String,
         /// The one that came first.
         first: String,
         /// The other.
@@ -79,14 +79,14 @@ pub fn merge(
 
 /// Who set what only one may set.
 #[derive(Default)]
-struct Owners<'a>(BTreeMap<&'static str, &'a str>);
+struct Owners<'a>(BTreeMap<String, &'a str>);
 
 impl<'a> Owners<'a> {
-    fn claim(&mut self, field: &'static str, isolator: &'a str) -> Result<(), MergeError> {
-        match self.0.insert(field, isolator) {
+    fn claim(&mut self, field: &str, isolator: &'a str) -> Result<(), MergeError> {
+        match self.0.insert(field.to_owned(), isolator) {
             None => Ok(()),
             Some(first) => Err(MergeError::Conflict {
-                field,
+                field: field.to_owned(),
                 first: first.to_owned(),
                 second: isolator.to_owned(),
             }),
@@ -95,7 +95,7 @@ impl<'a> Owners<'a> {
 
     fn set<T>(
         &mut self,
-        field: &'static str,
+        field: &str,
         isolator: &'a str,
         to: &mut Option<T>,
         value: Option<T>,
@@ -127,12 +127,8 @@ fn add<'a>(
     owners.set("oom_score_adj", isolator, &mut merged.oom_score_adj, info.oom_score_adj)?;
     owners.set("seccomp filter", isolator, &mut merged.seccomp, info.seccomp)?;
     for rlimit in info.rlimits {
-        if merged.rlimits.iter().any(|known| known.kind == rlimit.kind) {
-            // Which one is not in the claim's name: the two isolators say enough.
-            owners.claim("rlimits", isolator)?;
-        }
+        owners.claim(&format!("rlimit {:?}", rlimit.kind), isolator)?;
         merged.rlimits.push(rlimit);
-        owners.0.entry("rlimits").or_insert(isolator);
     }
     merged.environment.extend(info.environment);
     merged.mounts.extend(info.mounts);
@@ -202,3 +198,7 @@ fn refuse_nul(info: &LaunchInfo) -> Result<(), MergeError> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

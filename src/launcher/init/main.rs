@@ -10,7 +10,7 @@
 //! * [`payload`]: the operations in the payload's process, up to exec.
 //! * [`supervise`]: waiting, forwarding signals, reporting.
 //! * [`path`]: paths that cannot leave the container's root.
-//! * [`sys`]: system calls with types.
+//! * [`sys`], [`sys_mount`], [`sys_identity`]: system calls with types.
 #![no_std]
 #![no_main]
 #![deny(unsafe_op_in_unsafe_fn)]
@@ -25,6 +25,7 @@ mod spawner;
 mod start;
 mod supervise;
 mod sys;
+mod sys_identity;
 mod sys_mount;
 
 /// The first Rust code. The stack holds argc, argv and the environment; none is of interest.

@@ -7,6 +7,7 @@ use crate::ops::*;
 use crate::path;
 use crate::plan::Plan;
 use crate::sys::{self, EACCES, EBADMSG, ENAMETOOLONG, ENOENT, ENOTDIR, Errno, Result};
+use crate::sys_identity;
 
 /// The highest capability that the kernel can have: the sets have 64 bits.
 const CAPABILITIES: u64 = 64;
@@ -65,18 +66,18 @@ fn perform(plan: &Plan, op: &Op) -> Result<()> {
     const PR_SET_KEEPCAPS: usize = 8;
     const PR_SET_NO_NEW_PRIVS: usize = 38;
     match op.code {
-        OP_RLIMIT => sys::set_rlimit(op.count, op.a, op.b),
+        OP_RLIMIT => sys_identity::set_rlimit(op.count, op.a, op.b),
         OP_CHDIR => change_directory(plan, op),
-        OP_GROUPS => sys::set_groups(plan.small_words(op.a, op.count)),
+        OP_GROUPS => sys_identity::set_groups(plan.small_words(op.a, op.count)),
         OP_KEEP_CAPS => sys::prctl(PR_SET_KEEPCAPS, [1, 0, 0, 0]).map(drop),
-        OP_USER => sys::set_user(op.a as u32, op.b as u32),
+        OP_USER => sys_identity::set_user(op.a as u32, op.b as u32),
         OP_CAP_BOUNDING => drop_from_bounding(op.a),
         OP_CAPS => set_capabilities(op.a, op.b),
         OP_NO_NEW_PRIVS => sys::prctl(PR_SET_NO_NEW_PRIVS, [1, 0, 0, 0]).map(drop),
         OP_SECCOMP => {
             let filter = plan.filter(op.a, op.count);
             // SAFETY: the plan has checked that the instructions lie inside it.
-            unsafe { sys::load_seccomp(filter, op.count) }
+            unsafe { sys_identity::load_seccomp(filter, op.count) }
         }
         OP_EXEC => Err(execute(plan, op)),
         _ => Err(EBADMSG),
@@ -117,7 +118,7 @@ fn set_capabilities(effective: u64, ambient: u64) -> Result<()> {
     const PR_CAP_AMBIENT: usize = 47;
     const CLEAR_ALL: usize = 4;
     const RAISE: usize = 2;
-    sys::set_capabilities(effective, ambient)?;
+    sys_identity::set_capabilities(effective, ambient)?;
     sys::prctl(PR_CAP_AMBIENT, [CLEAR_ALL, 0, 0, 0])?;
     for capability in 0..CAPABILITIES {
         if ambient & 1 << capability != 0 {
