@@ -21,8 +21,6 @@ pub(crate) const TREE: &str = "fs";
 pub(crate) struct Unpacked {
     tree: Tree,
     directory: Directory,
-    /// Entries of the tar.
-    pub(crate) entries: u64,
     /// Bytes of its files.
     pub(crate) bytes: u64,
 }
@@ -59,7 +57,7 @@ pub(crate) fn unpack(stream: impl BufRead, into: &Path) -> Result<Unpacked, Laye
         placed.map_err(|error| error.named(Path::new(&*String::from_utf8_lossy(&entry.name))))?;
     }
     stream.drain()?;
-    Ok(Unpacked { tree, directory, entries, bytes })
+    Ok(Unpacked { tree, directory, bytes })
 }
 
 impl Unpacked {

@@ -68,7 +68,8 @@ fn listing(node: &Node, backend: &str, image: &StoredImage) -> String {
     };
     drop(provisioned);
     provisioner.destroy(&container).expect("destroyed");
-    assert!(!node.paths.provisioned(&container).exists(), "nothing is left of it");
+    let left = node.paths.provisioned(&container).try_exists().expect("looked");
+    assert!(!left, "nothing is left of it");
     listing
 }
 

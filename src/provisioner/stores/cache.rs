@@ -71,6 +71,10 @@ const PARTS: [&str; 8] = [
 impl Cache {
     /// Opens the store in `root`, makes it if there is none, and removes what dead pulls left.
     pub(crate) fn open(root: &Path) -> Result<Arc<Self>, StoreError> {
+        if let Some(parent) = root.parent() {
+            // The work directory is not ours alone: its mode is as usual.
+            std::fs::create_dir_all(parent).map_err(StoreError::file(parent))?;
+        }
         for part in PARTS {
             // Layers hold setuid programs: no way in for the host's users.
             let path = root.join(part);
@@ -153,6 +157,18 @@ impl Cache {
                 reason: "is no decimal number".to_owned(),
             }),
         }
+    }
+
+    /// Whether the store has this blob and all these layers.
+    pub(crate) fn has<'a>(
+        &self,
+        blob: &Digest,
+        chains: impl Iterator<Item = &'a Digest>,
+    ) -> Result<bool, StoreError> {
+        let mut paths = std::iter::once(self.blob(blob)).chain(chains.map(|c| self.layer(c)));
+        paths.try_fold(true, |all, path| {
+            Ok(all && path.try_exists().map_err(StoreError::file(&path))?)
+        })
     }
 
     /// A manifest, index or configuration that the store has, verified again: these are small.

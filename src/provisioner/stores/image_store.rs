@@ -11,7 +11,7 @@ use futures_util::future::{Shared, WeakShared};
 use super::cache::Cache;
 use super::lease::Lease;
 use super::manifest::{self, Platform};
-use super::origin::{Named, Origin, Registries};
+use super::origin::{FileState, Named, Origin, Registries};
 use super::prune::{ImageRow, Pruned};
 use super::pull::{self, Progress, ProgressFn, Pulled, blocking};
 use super::table::Row;
@@ -21,6 +21,9 @@ use crate::model::{Digest, ImageConfig, ImageReference, PullPolicy};
 
 /// Pause between two looks whether another process has ended its pull of the same image.
 const ANOTHER_PROCESS: Duration = Duration::from_millis(20);
+
+/// Files on this host whose state is remembered.
+const SEEN_MAX: usize = 1024;
 
 /// Where the store is and where images come from.
 #[derive(Debug, Clone)]
@@ -108,6 +111,8 @@ struct Inner {
     platform: Platform,
     registries: Registries,
     flights: Mutex<HashMap<String, Flight>>,
+    /// What files on this host were like when their images were last looked at.
+    seen: Mutex<HashMap<String, FileState>>,
 }
 
 impl std::fmt::Debug for Inner {
@@ -161,8 +166,8 @@ impl ImageStore {
     pub fn open(config: StoreConfig) -> Result<Self, StoreError> {
         let registries = Registries::new(&config)?;
         let cache = Cache::open(&config.directory)?;
-        let (platform, flights) = (config.platform, Mutex::default());
-        Ok(Self { inner: Arc::new(Inner { cache, platform, registries, flights }) })
+        let (platform, flights, seen) = (config.platform, Mutex::default(), Mutex::default());
+        Ok(Self { inner: Arc::new(Inner { cache, platform, registries, flights, seen }) })
     }
 
     /// The normalised text of a reference: its key in the store, in events and in messages.
@@ -173,8 +178,8 @@ impl ImageStore {
     /// The image, pulled if the policy says so. Dropping the future withdraws the caller: a pull
     /// goes on while anybody waits for it, and stops with the last.
     ///
-    /// Layouts, archives and directories on this host are always looked at again, unless the policy
-    /// is `Never`: nothing but changed layers is read. Must run within a tokio runtime with time.
+    /// Layouts, archives and directories on this host are looked at again whenever their files have
+    /// changed, unless the policy is `Never`: nothing but new layers is read. Must run within a tokio runtime with time.
     pub async fn get(
         &self,
         reference: &ImageReference,
@@ -186,17 +191,20 @@ impl ImageStore {
             let (path, reference) = (path.clone(), named.key);
             return blocking(move || plain_directory(path, reference)).await;
         }
+        let state = named.origin.state();
         let known = match (policy, named.origin.is_here()) {
-            (PullPolicy::Always, _) | (PullPolicy::Missing, true) => None,
-            (PullPolicy::Missing, false) | (PullPolicy::Never, _) => {
-                self.inner.known(&named.key).await?
-            }
+            (PullPolicy::Missing, true) if !self.inner.is_unchanged(&named.key, state) => None,
+            (PullPolicy::Always, _) => None,
+            (PullPolicy::Missing | PullPolicy::Never, _) => self.inner.known(&named.key).await?,
         };
         let pulled = match (known, policy) {
             (Some(pulled), _) => pulled,
             (None, PullPolicy::Never) => return Err(StoreError::Absent(named.key)),
             (None, PullPolicy::Always | PullPolicy::Missing) => {
-                self.join(named, policy, progress).await?
+                let key = named.key.clone();
+                let pulled = self.join(named, policy, progress).await?;
+                self.inner.note(key, state);
+                pulled
             }
         };
         let inner = Arc::clone(&self.inner);
@@ -267,6 +275,24 @@ impl ImageStore {
 }
 
 impl Inner {
+    /// Whether the file behind an image is as it was when it was last looked at.
+    fn is_unchanged(&self, key: &str, state: Option<FileState>) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        state.is_some() && seen.get(key).copied() == state
+    }
+
+    /// Notes what the file was like before it was looked at.
+    fn note(&self, key: String, state: Option<FileState>) {
+        if let Some(state) = state {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            if seen.len() >= SEEN_MAX {
+                // Forgotten means looked at again.
+                seen.clear();
+            }
+            seen.insert(key, state);
+        }
+    }
+
     /// The image as the table has it, pinned; `None`: not there, or not whole.
     async fn known(&self, key: &str) -> Result<Option<Pulled>, StoreError> {
         let (cache, key) = (Arc::clone(&self.cache), key.to_owned());
@@ -275,15 +301,8 @@ impl Inner {
             let Some(row) = table.find(&key).cloned() else { return Ok(None) };
             // Pinned first: what is there then, stays.
             let lease = cache.lease(pins(&row))?;
-            if cache.read_blob(&row.config)?.is_none() {
-                return Ok(None);
-            }
-            for layer in &row.layers {
-                if cache.layer_bytes(&layer.chain)?.is_none() {
-                    return Ok(None);
-                }
-            }
-            Ok(Some(Pulled { row, lease }))
+            let whole = cache.has(&row.config, row.layers.iter().map(|layer| &layer.chain))?;
+            Ok(whole.then_some(Pulled { row, lease }))
         })
         .await
     }

@@ -1,5 +1,6 @@
 //! From a reference to its key in the store and to the source that has it.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +19,14 @@ pub(super) struct Named {
     /// What the manifest must be, if the reference says so.
     pub(super) digest: Option<Digest>,
     pub(super) origin: Origin,
+}
+
+/// Tells one state of a file from another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileState {
+    file: (u64, u64),
+    size: u64,
+    changed: (i64, i64),
 }
 
 /// Where an image comes from.
@@ -46,9 +55,26 @@ pub(super) enum Origin {
 }
 
 impl Origin {
-    /// On this host, where looking costs nothing.
+    /// On this host, where looking costs little.
     pub(super) fn is_here(&self) -> bool {
         !matches!(self, Self::Registry(_))
+    }
+
+    /// What the file that says what the image is is like now; `None` where none does, or none can be
+    /// looked at.
+    pub(super) fn state(&self) -> Option<FileState> {
+        let path = match self {
+            Self::Layout { path, .. } => &path.join("index.json"),
+            Self::LayoutArchive { path, .. } | Self::DockerArchive { path, .. } => path,
+            Self::Registry(_) | Self::Shelf { .. } | Self::Rootfs(_) => return None,
+        };
+        let metadata = path.metadata().ok()?;
+        Some(FileState {
+            file: (metadata.dev(), metadata.ino()),
+            size: metadata.size(),
+            // Moves with every change of content or name, and cannot be set.
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
     }
 }
 

@@ -79,7 +79,11 @@ struct Planned {
 pub(super) async fn pull(request: Request) -> Result<Pulled, StoreError> {
     let plan = resolve(&request).await?;
     let cache = Arc::clone(&request.cache);
-    let prepared = blocking(move || prepare(&cache, plan)).await?;
+    let reference = request.reference.clone();
+    let prepared = match blocking(move || prepare(&cache, reference, plan)).await? {
+        Begun::Known(pulled) => return Ok(pulled),
+        Begun::Prepared(prepared) => prepared,
+    };
     let staging = Arc::clone(&prepared.staging);
     let unpacked = match fetch_all(&request, &prepared).await {
         Ok(unpacked) => unpacked,
@@ -240,8 +244,15 @@ struct Prepared {
     missing: Vec<(usize, Planned)>,
 }
 
+/// What there is to do after the documents are known.
+enum Begun {
+    /// Nothing: all of it is in the cache.
+    Known(Pulled),
+    Prepared(Prepared),
+}
+
 /// Pins everything the image needs, and only then looks what is there already.
-fn prepare(cache: &Arc<Cache>, plan: Plan) -> Result<Prepared, StoreError> {
+fn prepare(cache: &Arc<Cache>, reference: String, plan: Plan) -> Result<Begun, StoreError> {
     let documents = plan.documents.iter().map(|(digest, _)| digest);
     let pins = documents.chain(plan.layers.iter().map(|layer| &layer.chain));
     let lease = cache.lease(pins.cloned().collect())?;
@@ -251,8 +262,16 @@ fn prepare(cache: &Arc<Cache>, plan: Plan) -> Result<Prepared, StoreError> {
             missing.push((index, layer.clone()));
         }
     }
+    let mut documents = plan.documents.iter().map(|(digest, _)| digest);
+    let documented = documents
+        .try_fold(true, |all, digest| Ok(all && cache.has(digest, std::iter::empty())?))?;
+    if missing.is_empty() && documented {
+        let row = row(cache, reference, &plan)?;
+        cache.enter(row.clone())?;
+        return Ok(Begun::Known(Pulled { row, lease }));
+    }
     let staging = Arc::new(cache.stage()?);
-    Ok(Prepared { plan, lease, staging, missing })
+    Ok(Begun::Prepared(Prepared { plan, lease, staging, missing }))
 }
 
 /// Unpacks the missing layers. When it answers, no thread of it runs any more.

@@ -225,13 +225,13 @@ impl Image {
     }
 
     pub(super) fn overlay(&self) -> Vec<String> {
-        look(&self.assemble("overlay"), |root| listing(root))
+        look(&self.assemble("overlay"), listing)
     }
 
     /// The listing, which both backends agree on.
     pub(super) fn assert_same(&self) -> Vec<String> {
         let overlay = self.overlay();
-        let copy = look(&self.assemble("copy"), |root| listing(root));
+        let copy = look(&self.assemble("copy"), listing);
         assert_eq!(overlay, copy, "overlay and copy differ");
         overlay
     }

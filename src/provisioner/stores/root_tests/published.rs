@@ -1,6 +1,7 @@
 //! An image as a registry has it, with lies on demand.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -64,6 +65,23 @@ impl Published {
     /// Where a blob is served.
     pub(super) fn path(digest: &str) -> String {
         format!("/v2/library/app/blobs/{digest}")
+    }
+
+    /// Writes the image as the only one of an OCI layout.
+    pub(super) fn lay_out(&self, directory: &Path) {
+        let blobs = directory.join("blobs/sha256");
+        std::fs::create_dir_all(&blobs).expect("made");
+        let manifest = self.manifest.to_string().into_bytes();
+        let digest = Digest::of(&manifest);
+        let index = json!({ "schemaVersion": 2, "manifests": [
+            { "mediaType": DOCKER_MANIFEST, "digest": digest, "size": manifest.len() },
+        ] });
+        std::fs::write(blobs.join(digest.hex()), manifest).expect("written");
+        for (digest, bytes) in &self.blobs {
+            let hex = digest.strip_prefix("sha256:").expect("sha256");
+            std::fs::write(blobs.join(hex), bytes).expect("written");
+        }
+        std::fs::write(directory.join("index.json"), index.to_string()).expect("written");
     }
 
     pub(super) fn answer(&self, path: &str, _before: usize) -> Answer {

@@ -285,3 +285,24 @@ async fn a_damaged_store_is_told_by_the_name_of_the_file() {
     let opened = ImageStore::open(StoreConfig::new(directory.path()));
     assert!(matches!(opened, Err(StoreError::Damaged { .. })));
 }
+
+#[tokio::test]
+async fn a_layout_that_changes_is_seen_at_once_and_one_that_does_not_is_not_read() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let layout = directory.path().join("layout");
+    let store = ImageStore::open(StoreConfig::new(directory.path().join("store")));
+    let store = store.expect("the store opens");
+    let reference: ImageReference = format!("oci:{}", layout.display()).parse().expect("valid");
+    let pull = || store.get(&reference, PullPolicy::Missing, None);
+    let image = |content: &str| Published::of(&[(layer(content), layer(content))]);
+    image("first").lay_out(&layout);
+    assert_eq!(read(&pull().await.expect("pulled"), 0), "first");
+    image("second").lay_out(&layout);
+    assert_eq!(read(&pull().await.expect("pulled"), 0), "second");
+    std::fs::remove_dir_all(layout.join("blobs")).expect("removed");
+    assert_eq!(read(&pull().await.expect("known"), 0), "second");
+    std::fs::remove_dir_all(&layout).expect("removed");
+    assert!(matches!(pull().await, Err(StoreError::Joined(_))), "the layout itself is gone");
+    let known = store.get(&reference, PullPolicy::Never, None).await.expect("in the store");
+    assert_eq!(read(&known, 0), "second");
+}
