@@ -110,6 +110,13 @@ pub enum LauncherError {
     /// The kernel refused.
     #[error(transparent)]
     Kernel(#[from] crate::linux::Error),
+    /// The spawner cannot have a mount namespace of its own: the embedder is no root, lives in a
+    /// chroot, or on an initial ram disk, which no root can be exchanged for.
+    #[error(
+        "prepare the spawner's mount namespace: {}",
+        nix::errno::Errno::from_raw(.0.raw_os_error()).desc().to_lowercase()
+    )]
+    Spawner(rustix::io::Errno),
     /// The spawner could not make the process.
     #[error("clone an init: {}", nix::errno::Errno::from_raw(.0.raw_os_error()).desc().to_lowercase())]
     Spawn(rustix::io::Errno),
@@ -132,13 +139,16 @@ impl Classified for LauncherError {
             }
             Self::Kernel(error) => error.kind(),
             Self::Spawn(errno) => crate::linux::Error::new("clone", *errno).kind(),
+            Self::Spawner(_) => ErrorKind::Unsupported,
         }
     }
 
     fn errno(&self) -> Option<String> {
         match self {
             Self::Kernel(error) => error.errno_name(),
-            Self::Spawn(errno) => crate::linux::Error::new("clone", *errno).errno_name(),
+            Self::Spawn(errno) | Self::Spawner(errno) => {
+                crate::linux::Error::new("clone", *errno).errno_name()
+            }
             Self::User(_) | Self::Compile(_) | Self::TooManyMounts { .. } | Self::PlanTooLarge => {
                 None
             }

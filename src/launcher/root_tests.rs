@@ -5,6 +5,7 @@ mod guest;
 mod identity;
 mod lifetime;
 mod tree;
+mod without;
 mod world;
 
 use world::World;

@@ -98,8 +98,11 @@ impl Running {
         let process = process::start(program.as_fd(), c"longshore-init", theirs.as_fd())?;
         drop(theirs);
         let running = Self { socket: ours, process };
-        running.answer()?;
-        Ok(running)
+        match running.answer() {
+            Ok(_) => Ok(running),
+            Err(LauncherError::Spawn(errno)) => Err(LauncherError::Spawner(errno)),
+            Err(error) => Err(error),
+        }
     }
 
     fn ask(

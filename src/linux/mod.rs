@@ -18,5 +18,7 @@ pub mod processes;
 pub(crate) mod root;
 pub(crate) mod socket;
 pub mod stream;
+#[cfg(all(test, feature = "root-tests"))]
+pub(crate) mod without;
 
 pub use error::Error;

@@ -43,7 +43,10 @@ async fn an_unknown_user_is_refused_before_anything_runs() {
 
 #[tokio::test]
 async fn a_link_in_the_image_does_not_read_the_hosts_users() {
-    let mut world = World::new();
+    the_hosts_users_are_unknown(World::new());
+}
+
+pub(super) fn the_hosts_users_are_unknown(mut world: World) {
     std::fs::remove_file(world.root().join("etc/passwd")).expect("removed");
     let host = world.path("passwd");
     std::fs::write(&host, "spy:x:77:77::/:/bin/sh\n").expect("written");

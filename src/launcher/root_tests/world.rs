@@ -213,6 +213,19 @@ impl World {
         self.cgroups.kill_group_processes(&crate::paths::cgroup(id)).expect("read")
     }
 
+    /// The init and the payload are both in the kill group.
+    pub(super) async fn assert_joined_its_cgroup(&mut self) {
+        let request = self.request(Self::launch(&["/bin/payload", "pause"]));
+        let id = request.container_id.clone();
+        let mut child = self.launcher.fork(request).expect("forked");
+        self.wait(|| self.processes(&id) == [child.init.pid]).await;
+        child.control.release().expect("released");
+        child.report.started().await.expect("started");
+        assert_eq!(self.processes(&id).len(), 2);
+        self.launcher.kill(&id, Some(child.init), limits::KILL).expect("killed");
+        assert_eq!(child.report.ended().await, WaitStatus::KILLED);
+    }
+
     pub(super) fn assert_no_processes(&self, id: &ContainerId) {
         assert_eq!(self.processes(id), Vec::<i32>::new());
     }
