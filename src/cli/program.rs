@@ -51,22 +51,23 @@ fn unreadable(error: &clap::Error) -> ExitCode {
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             Complaint::usage("no command given; see longshore --help").report()
         }
-        _ => Complaint::usage(one_line(&error.render().to_string())).report(),
+        _ => {
+            let first = std::env::args().nth(1);
+            Complaint::usage(one_line(&error.render().to_string(), first.as_deref())).report()
+        }
     }
 }
 
-/// The first paragraph of clap's message, without its prefix, and where to read on.
-fn one_line(rendered: &str) -> String {
+/// The first paragraph of clap's message, without its prefix, and where to read on: `first` is the
+/// first word of the command line.
+fn one_line(rendered: &str, first: Option<&str>) -> String {
     let paragraph: Vec<&str> =
         rendered.lines().take_while(|line| !line.trim().is_empty()).map(str::trim).collect();
     let text = paragraph.join(" ");
     let text = text.strip_prefix("error: ").unwrap_or(&text);
-    let usage = rendered.lines().find_map(|line| line.trim().strip_prefix("Usage: longshore "));
-    let command = usage
-        .and_then(|usage| usage.split_whitespace().next())
-        .filter(|word| word.chars().all(|c| c.is_ascii_lowercase()))
-        .map(|word| format!(" {word}"))
-        .unwrap_or_default();
+    let known = args::command();
+    let command = first.and_then(|word| known.find_subcommand(word));
+    let command = command.map(|command| format!(" {}", command.get_name())).unwrap_or_default();
     format!("{text}; see longshore{command} --help")
 }
 
@@ -93,7 +94,7 @@ mod tests {
 
     fn said(arguments: &[&str]) -> String {
         let error = args::read(arguments.iter().copied()).expect_err("refused");
-        one_line(&error.render().to_string())
+        one_line(&error.render().to_string(), arguments.get(1).copied())
     }
 
     #[test]
@@ -102,6 +103,7 @@ mod tests {
         assert_eq!(line, "unexpected argument '--tty' found; see longshore run --help");
         let line = said(&["longshore", "run", "--memory", "1T"]);
         assert!(line.contains("--memory") && line.contains("1T"), "{line}");
+        assert!(line.ends_with("see longshore run --help"), "{line}");
         let line = said(&["longshore", "provision", "alpine"]);
         assert!(
             line.contains("<DIR>") && line.ends_with("see longshore provision --help"),
