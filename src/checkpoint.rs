@@ -50,7 +50,7 @@ impl Frozen for RecordV1 {
 
 /// Why a checkpoint cannot be written or read.
 #[derive(Debug, thiserror::Error)]
-pub enum CheckpointError {
+pub(crate) enum CheckpointError {
     /// The file system refused.
     #[error("{action} {path}: {error}")]
     File {

@@ -114,6 +114,8 @@ impl Containerizer {
         let invalid = |error| Error::wrap(Stage::Configure, error).of(&id);
         let config = spec.into_config(self.inner.paths.sandbox(&id)).map_err(invalid)?;
         crate::spec::require_isolators(&config, &self.inner.isolation).map_err(invalid)?;
+        crate::fetcher::validate(&config.command.uris)
+            .map_err(|error| Error::wrap(Stage::Fetch, error).of(&id))?;
         self.reserve(&id)?;
         let launched = self.inner.actor.notify(Launch { config: Arc::new(config) });
         launched.map_err(|refused| {
@@ -232,7 +234,7 @@ impl Job {
         match self.ask(AwaitRunning, limits::FOREVER).await? {
             Asked::Answered(Ok(pid)) => Ok(pid),
             Asked::Answered(Err(conclusion)) => Err(self.never_ran(conclusion.end)),
-            Asked::Ended(end) => Err(self.never_ran(end)),
+            Asked::Ended(end) => Err(self.never_ran(*end)),
         }
     }
 
@@ -252,7 +254,7 @@ impl Job {
     pub async fn wait(&self) -> Result<End, Error> {
         Ok(match self.ask(Wait, limits::FOREVER).await? {
             Asked::Answered(conclusion) => end_of(conclusion),
-            Asked::Ended(end) => end,
+            Asked::Ended(end) => *end,
         })
     }
 
@@ -278,7 +280,7 @@ impl Job {
                 Err(Error::from(failure).of(&self.container_id).with_remaining(remaining))
             }
             Asked::Answered(conclusion) => Ok(end_of(conclusion)),
-            Asked::Ended(end) => Ok(end),
+            Asked::Ended(end) => Ok(*end),
         }
     }
 
@@ -355,7 +357,7 @@ impl Job {
         end.failure.clone_from(&snapshot.failure);
         end.usage = snapshot.usage.unwrap_or_default();
         end.remaining.clone_from(&snapshot.remaining);
-        Ok(Asked::Ended(end))
+        Ok(Asked::Ended(Box::new(end)))
     }
 }
 
@@ -364,7 +366,7 @@ enum Asked<T> {
     /// Its supervisor's answer.
     Answered(T),
     /// There is only a record.
-    Ended(End),
+    Ended(Box<End>),
 }
 
 fn end_of(conclusion: Conclusion) -> End {

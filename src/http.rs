@@ -119,7 +119,8 @@ pub(crate) fn client(config: &HttpConfig) -> Result<Client, ClientError> {
 fn proxies(variable: &dyn Fn(&str) -> Option<String>) -> Result<Vec<reqwest::Proxy>, ClientError> {
     let either = |name: &str| variable(name).or_else(|| variable(&name.to_ascii_lowercase()));
     let except = format!("localhost,127.0.0.0/8,::1,{}", either("NO_PROXY").unwrap_or_default());
-    let kinds: [(&str, fn(String) -> reqwest::Result<reqwest::Proxy>); 3] = [
+    type Make = fn(String) -> reqwest::Result<reqwest::Proxy>;
+    let kinds: [(&str, Make); 3] = [
         ("HTTPS_PROXY", |url| reqwest::Proxy::https(url)),
         ("HTTP_PROXY", |url| reqwest::Proxy::http(url)),
         ("ALL_PROXY", |url| reqwest::Proxy::all(url)),

@@ -1,8 +1,43 @@
 //! Longshore: an embeddable containerizer for Rust schedulers.
+//!
+//! A program that starts containers makes one [`Containerizer`], launches [`spec::ContainerSpec`]s,
+//! observes [`events`], and gets images, root file systems, isolation, supervision and the truth
+//! about every end, with no daemon beside it.
+//!
+//! ```no_run
+//! use longshore::model::Bytes;
+//! use longshore::spec::ContainerSpec;
+//! use longshore::{Containerizer, Containers, Stop};
+//!
+//! # async fn agent() -> Result<(), Box<dyn std::error::Error>> {
+//! let node = Containerizer::builder("/var/lib/ci", "/run/ci").start().await?;
+//! let spec = ContainerSpec::image("job-42", "alpine:3.20")?
+//!     .command(["make", "test"])
+//!     .memory(Bytes::mib(512))
+//!     .label("task", "42");
+//! let job = node.launch(spec)?;
+//! job.running().await?;
+//! let end = job.stop(Stop::from_image()).await?;
+//! println!("{:?}", end.termination);
+//! node.remove(job.id()).await?;
+//! node.shutdown(Containers::Destroy).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! It runs on threads of its own; its futures may be awaited on any executor, and dropping one strands
+//! nothing. Starting containers needs root.
+//!
+//! # Layout
+//!
+//! In reading order: [`Containerizer`] and [`Job`] (`handle.rs`), [`spec`], [`config`], [`model`] (the
+//! data that everything shares), [`events`], [`error`], [`limits`], [`paths`]. Behind them the rooms:
+//! [`provisioner`], [`isolators`], [`launcher`], and, private, `containerizer`, `fetcher`, `io`,
+//! `checkpoint`; at the bottom [`linux`]. `start.rs` joins them. `docs/architecture.md` is the tour.
 
 mod checkpoint;
 pub mod config;
-pub mod containerizer;
+mod containerizer;
 pub mod error;
 pub mod events;
 mod fetcher;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use longshore_actors::{Handle, Pid, Placement, Process, Runtime, Spawn};
 
-use crate::checkpoint::{self, ContainerV1, OwnerV1};
+use crate::checkpoint::{self, ContainerV1, OwnerV1, RecordV1};
 use crate::config::{Config, DockerRegistry, RootfsMount};
 use crate::containerizer::actor::Containerizer as ContainerizerActor;
 use crate::containerizer::messages::Bury;
@@ -16,7 +16,7 @@ use crate::containerizer::recorder::actor::Recorder;
 use crate::containerizer::recovery::{self, Found, Looker, Orphan};
 use crate::containerizer::rooms::{Lane, Reserved, Rooms};
 use crate::error::{Error, ErrorKind, Stage};
-use crate::events::{EventHub, Start};
+use crate::events::{ContainerSnapshot, EventHub, Start, WallTime};
 use crate::fetcher::actor::FetcherActor;
 use crate::handle::{Containerizer, Inner};
 use crate::isolators::actor::{Isolation, IsolatorActor};
@@ -25,7 +25,7 @@ use crate::launcher::actor::Launcher;
 use crate::launcher::{Lifetime, LinuxLauncher};
 use crate::limits;
 use crate::linux::{self, cgroups::Cgroups};
-use crate::model::ContainerId;
+use crate::model::{ContainerId, Record};
 use crate::paths::Paths;
 use crate::provisioner::Provisioner;
 use crate::provisioner::actor::{GetImage, Images, ProvisionerActor};
@@ -75,12 +75,14 @@ impl Builder {
             let (paths, config) = (paths.clone(), config.clone());
             runtime.blocking("bulk", "start", move |_| Ground::prepare(&paths, &config))
         };
-        let ground = preparing.result().await.unwrap_or_else(|lost| Err(internal(&lost)))?;
-        let orphans =
-            ground.orphans.lock().map(|mut o| std::mem::take(&mut *o)).unwrap_or_default();
-        let events = EventHub::new(Start::fresh());
+        let mut ground = preparing.result().await.unwrap_or_else(|lost| Err(internal(&lost)))?;
+        let orphans = std::mem::take(&mut ground.orphans);
+        let records = std::mem::take(&mut ground.records);
+        let ended = records.iter().map(|r| (r.container_id.clone(), r.ended_ns)).collect();
+        let containers = records.into_iter().map(ended_snapshot).collect();
+        let events = EventHub::new(Start { containers, ..Start::fresh() });
         let system = System { runtime, paths: &paths, config: &config, events: &events };
-        let (actor, reserved) = system.spawn_all(&ground)?;
+        let (actor, reserved) = system.spawn_all(&ground, ended)?;
         let containerizer = Containerizer::from_inner(Inner {
             runtime: runtime.clone(),
             actor,
@@ -118,7 +120,9 @@ struct Ground {
     launcher: Arc<LinuxLauncher>,
     store: ImageStore,
     provisioner: Arc<Provisioner>,
-    orphans: std::sync::Mutex<Vec<Orphan>>,
+    orphans: Vec<Orphan>,
+    /// Of containers that ended under an earlier agent, the oldest first.
+    records: Vec<Record>,
 }
 
 impl Ground {
@@ -151,6 +155,10 @@ impl Ground {
         let provisioner = Provisioner::new(paths.clone(), store.clone(), backend.as_deref())
             .map_err(|error| Error::wrap(Stage::Configure, error))?;
         let orphans = find_orphans(paths, looker)?;
+        let records = match looker {
+            Looker::Agent => read_records(paths)?,
+            Looker::Run => Vec::new(),
+        };
         Ok(Self {
             lock,
             isolation: selection.isolation,
@@ -158,7 +166,8 @@ impl Ground {
             launcher: Arc::new(launcher),
             store,
             provisioner: Arc::new(provisioner),
-            orphans: orphans.into(),
+            orphans,
+            records,
         })
     }
 }
@@ -225,6 +234,37 @@ fn find_orphans(paths: &Paths, looker: Looker) -> Result<Vec<Orphan>, Error> {
     Ok(orphans)
 }
 
+/// Records of ended containers; one that cannot be read is told of and left where it is.
+fn read_records(paths: &Paths) -> Result<Vec<Record>, Error> {
+    make(&paths.records())?;
+    let entries = fs::read_dir(paths.records());
+    let entries = entries.map_err(|error| unusable(&paths.records(), &error))?;
+    let mut records: Vec<Record> = Vec::new();
+    for entry in entries.flatten() {
+        let path = entry.path();
+        match checkpoint::read::<RecordV1>(&path).map(|read| read.map(RecordV1::thaw)) {
+            Ok(Some(Ok(record))) => records.push(record),
+            Ok(Some(Err(error))) => tracing::warn!(path = %path.display(), %error, "no record"),
+            Err(error) => tracing::warn!(%error, "no record"),
+            Ok(None) => {}
+        }
+    }
+    records.sort_by_key(|record| record.ended_ns);
+    Ok(records)
+}
+
+fn ended_snapshot(record: Record) -> ContainerSnapshot {
+    let ended = WallTime::from_unix_ns(record.ended_ns);
+    let mut snapshot = ContainerSnapshot::new(record.container_id, ended);
+    snapshot.state = None;
+    snapshot.labels = record.labels;
+    snapshot.data = record.data;
+    snapshot.termination = record.end.termination;
+    snapshot.failure = record.end.failure;
+    snapshot.usage = Some(record.end.usage);
+    snapshot
+}
+
 /// Somebody holds this lock. A file that is not there is held by nobody.
 fn is_locked(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| file.try_lock().is_err())
@@ -266,7 +306,11 @@ struct System<'a> {
 }
 
 impl System<'_> {
-    fn spawn_all(&self, ground: &Ground) -> Result<(Pid<ContainerizerActor>, Reserved), Error> {
+    fn spawn_all(
+        &self,
+        ground: &Ground,
+        ended: Vec<(ContainerId, i64)>,
+    ) -> Result<(Pid<ContainerizerActor>, Reserved), Error> {
         let (paths, events) = (self.paths.clone(), self.events.clone());
         let disk = Placement::Group("disk");
         let recorder = self.spawn("recorder", disk, move || Recorder::new(paths, events))?;
@@ -293,7 +337,7 @@ impl System<'_> {
             .collect::<Result<Vec<_>, _>>()?;
         let events = self.events.clone();
         let containerizer = self.spawn("containerizer", Placement::Group("main"), move || {
-            ContainerizerActor::new(rooms, lanes, events)
+            ContainerizerActor::new(rooms, lanes, events, ended)
         })?;
         Ok((containerizer, reserved))
     }

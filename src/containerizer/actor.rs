@@ -39,7 +39,14 @@ struct Living {
 }
 
 impl Containerizer {
-    pub(crate) fn new(rooms: Arc<Rooms>, lanes: Vec<Lane>, events: EventHub) -> Self {
+    /// `ended` are those whose records an earlier agent has left, with the time of their end, the
+    /// oldest first.
+    pub(crate) fn new(
+        rooms: Arc<Rooms>,
+        lanes: Vec<Lane>,
+        events: EventHub,
+        ended: Vec<(ContainerId, i64)>,
+    ) -> Self {
         Self {
             rooms,
             lanes,
@@ -47,7 +54,7 @@ impl Containerizer {
             spawned: 0,
             events,
             living: BTreeMap::new(),
-            ended: VecDeque::new(),
+            ended: ended.into_iter().map(|(id, ns)| (id, WallTime::from_unix_ns(ns))).collect(),
             closed: false,
         }
     }

@@ -19,6 +19,11 @@ impl WallTime {
         Self(jiff::Timestamp::now())
     }
 
+    /// The time of a checkpoint; one that no clock can show is 1970.
+    pub(crate) fn from_unix_ns(ns: i64) -> Self {
+        Self(jiff::Timestamp::from_nanosecond(ns.into()).unwrap_or_default())
+    }
+
     /// Nanoseconds since 1970, for checkpoints; within an i64 until the year 2262.
     pub(crate) fn unix_ns(self) -> i64 {
         i64::try_from(self.0.as_nanosecond()).unwrap_or(i64::MAX)

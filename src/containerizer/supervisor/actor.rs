@@ -161,7 +161,9 @@ impl Supervisor {
             Lifecycle::Running(_) => {
                 self.note_running();
                 let pid = self.init.map_or(0, |init| init.pid);
-                self.awaiting_running.drain(..).for_each(|waiter| drop(waiter.set(Ok(pid))));
+                for waiter in self.awaiting_running.drain(..) {
+                    waiter.set(Ok(pid));
+                }
                 if let Some(timeout) = self.config.timeout {
                     self.arm(cx, timeout, "timeout", Input::Stop(Why::TimedOut));
                 }
@@ -250,7 +252,9 @@ impl Supervisor {
     }
 
     fn disarm(&mut self, cx: &mut Context) {
-        self.timers.drain(..).for_each(|key| drop(cx.cancel(key)));
+        for key in self.timers.drain(..) {
+            cx.cancel(key);
+        }
     }
 
     /// Checkpoints, and publishes what happened once that is written.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::world::World;
+use crate::checkpoint::{self, RecordV1};
 use crate::containerizer::supervisor::messages::{AwaitRunning, Destroy, Signal, Stop, Wait};
 use crate::limits;
 
@@ -147,5 +148,24 @@ async fn two_containers_do_not_disturb_each_other() {
     assert!(world.log().contains("b terminated exit_code=0"));
     assert!(world.supervisor(&World::id("a")).await.is_some(), "stuck, and still there");
     let _ = world.ask(&World::id("a"), Destroy).await.await;
+    world.assert_clean().await;
+}
+
+#[tokio::test]
+async fn an_end_is_on_disk_and_survives_until_it_is_acknowledged() {
+    let world = World::new();
+    let id = World::id("a");
+    world.launch(World::config("a")).await;
+    world.host.exit(&id, 5 << 8);
+    let log = world.log_until("exit_code=5").await;
+    assert!(log.contains("a terminated"), "{log}");
+    let path = world.directory.path().join("run/records/a");
+    let record = checkpoint::read::<RecordV1>(&path).expect("readable").expect("written");
+    let record = record.thaw().expect("it makes sense");
+    assert_eq!(record.end.termination.expect("it ran").exit_code, 5);
+    assert_eq!(record.end.usage.cpu_ns, Some(7));
+    world.acknowledge(&id).await;
+    assert!(!path.exists());
+    assert!(world.events.container(&id).is_none());
     world.assert_clean().await;
 }

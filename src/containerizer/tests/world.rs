@@ -14,8 +14,9 @@ use longshore_actors::{
 
 use crate::checkpoint::OwnerV1;
 use crate::containerizer::actor::Containerizer;
-use crate::containerizer::messages::{Find, Launch};
+use crate::containerizer::messages::{Acknowledge, Find, Launch};
 use crate::containerizer::recorder::actor::Recorder;
+use crate::containerizer::recorder::messages::Sandbox;
 use crate::containerizer::rooms::{Lane, Rooms};
 use crate::containerizer::supervisor::actor::Supervisor;
 use crate::error::{ErrorKind, Stage};
@@ -221,7 +222,8 @@ impl World {
         let rooms = Arc::new(rooms(&runtime, &host, &paths, &events));
         let lanes = vec![lane(&runtime, &host)];
         let hub = events.clone();
-        let spawn = Spawn::new("containerizer", move || Containerizer::new(rooms, lanes, hub));
+        let spawn =
+            Spawn::new("containerizer", move || Containerizer::new(rooms, lanes, hub, Vec::new()));
         let containerizer = runtime.spawn(spawn).expect("a containerizer");
         Self { host, runtime, clock, events, directory, containerizer, log }
     }
@@ -254,6 +256,13 @@ impl World {
     pub(super) async fn supervisor(&self, id: &ContainerId) -> Option<Pid<Supervisor>> {
         let find = Find { container_id: id.clone() };
         self.containerizer.dispatch(find, limits::QUERY).result().await.ok().flatten()
+    }
+
+    /// Forgets an ended container.
+    pub(super) async fn acknowledge(&self, id: &ContainerId) {
+        let acknowledge = Acknowledge { container_id: id.clone(), sandbox: Sandbox::Remove };
+        let answer = self.containerizer.dispatch(acknowledge, limits::QUERY).result().await;
+        assert_eq!(answer.expect("answered"), Ok(()));
     }
 
     /// Asks the supervisor of `id` and settles; the answer may still be outstanding.
