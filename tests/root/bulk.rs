@@ -4,7 +4,9 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use longshore::{ContainerSpec, Containerizer, Containers};
+use longshore::config::Config;
+use longshore::spec::ContainerSpec;
+use longshore::{Containerizer, Containers};
 
 use crate::support::World;
 use crate::support::images::Images;
@@ -29,8 +31,10 @@ fn of_thousands_of_payloads_not_one_line_or_status_is_lost() {
 }
 
 async fn launch_all(world: &World, payloads: u32) {
-    let builder = Containerizer::builder(world.work_dir(), world.runtime_dir());
-    let node = builder.cgroups_root(world.cgroups_root()).start().await.expect("it starts");
+    let mut config = Config::default();
+    world.cgroups_root().clone_into(&mut config.cgroups_root);
+    let builder = Containerizer::builder(world.work_dir(), world.runtime_dir()).config(config);
+    let node = builder.start().await.expect("it starts");
     let image = Images::busybox();
     let begin = Instant::now();
     let wrong: Vec<String> = futures_util::stream::iter(0..payloads)

@@ -140,18 +140,12 @@ fn events(text: &str) -> Vec<Value> {
 fn when_a_run_is_killed_its_payload_dies_and_the_next_run_removes_the_rest() {
     require!(root, overlayfs);
     let world = World::new();
-    let log = world.path().join("events");
     let mut run = world.longshore("run");
     run.args(["--name", "lost", "--image", &Images::busybox()]);
-    run.args(["--command", "echo up; exec sleep 1000"]).arg("--json-events").arg(&log);
+    run.args(["--command", "exec sleep 1000", "--json-events", "-"]);
     let mut running = start(&mut run);
-    running.wait_for_output("up\n");
-    let log = std::fs::read_to_string(&log).expect("events are written as they come");
-    let pid = events(&log)
-        .iter()
-        .filter(|event| event["event"] == "running")
-        .find_map(|event| event["pid"].as_i64())
-        .expect("the payload runs, so its event is written");
+    let event = running.wait_for_line("\"event\":\"running\"");
+    let pid = events(&event)[0]["pid"].as_i64().expect("it says which process runs");
     let payload = Process::find(i32::try_from(pid).expect("a pid")).expect("it runs");
     running.process().signal(Signal::KILL);
     assert_eq!(running.finish().code(), 137);

@@ -8,5 +8,10 @@
 #[expect(dead_code, reason = "helpers stand ready for the files that come")]
 mod support;
 
+mod bulk;
+mod ends;
+mod images;
 mod leak_check;
+mod main_job;
+mod refusals;
 mod store;

@@ -122,7 +122,7 @@ fn contradictions_and_unknown_words_on_the_command_line() {
     ];
     for arguments in cases {
         let ended = finish(world.longshore("run").args(*arguments));
-        ended.assert_code(125);
+        assert_eq!(ended.code(), 125, "{arguments:?}: {}{}", ended.stdout, ended.stderr);
         assert_eq!(ended.stdout, "", "{arguments:?}");
         assert!(!ended.stderr.is_empty(), "{arguments:?} are refused without a word");
     }

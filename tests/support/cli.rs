@@ -99,13 +99,30 @@ impl Running {
     /// Waits until `stdout` contains `text`; fails at the deadline or at the end of the output.
     #[track_caller]
     pub(crate) fn wait_for_output(&mut self, text: &str) {
+        self.wait_until(text, |stdout| stdout.contains(text).then_some(()));
+    }
+
+    /// Waits for a whole line of stdout that contains `text`, and returns it.
+    #[track_caller]
+    pub(crate) fn wait_for_line(&mut self, text: &str) -> String {
+        self.wait_until(text, |stdout| {
+            let mut lines = stdout.split_inclusive('\n').filter(|line| line.ends_with('\n'));
+            lines.find(|line| line.contains(text)).map(str::to_owned)
+        })
+    }
+
+    #[track_caller]
+    fn wait_until<T>(&mut self, wanted: &str, seen: impl Fn(&str) -> Option<T>) -> T {
         let end = Instant::now() + DEADLINE;
-        while !self.stdout.contains(text) {
+        loop {
+            if let Some(found) = seen(&self.stdout) {
+                return found;
+            }
             let left = end.saturating_duration_since(Instant::now());
             match self.output.recv_timeout(left) {
                 Ok(chunk) => self.take(chunk),
                 Err(why) => {
-                    panic!("no {text:?}: {why}\nstdout: {}\nstderr: {}", self.stdout, self.stderr)
+                    panic!("no {wanted:?}: {why}\nout: {}\nerr: {}", self.stdout, self.stderr)
                 }
             }
         }

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use tempfile::TempDir;
 
@@ -28,6 +29,18 @@ pub(crate) const PASSWORD: &str = "secret";
 
 /// bcrypt of [`PASSWORD`], as htpasswd(1) writes it.
 const PASSWORD_HASH: &str = "$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a";
+
+/// Servers that run now: children of the test program that are no leaks.
+static SERVERS: Mutex<Vec<i32>> = Mutex::new(Vec::new());
+
+/// Pids of the registries that run now.
+pub(crate) fn servers() -> Vec<i32> {
+    SERVERS.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
+
+fn pid_of(server: &Child) -> i32 {
+    i32::try_from(server.id()).expect("pids are positive and small")
+}
 
 /// A registry that runs until it is dropped.
 #[derive(Debug)]
@@ -89,6 +102,8 @@ impl Drop for Registry {
         // It may have ended by itself; then there is nothing to end.
         let _ = self.server.kill();
         let _ = self.server.wait();
+        let pid = pid_of(&self.server);
+        SERVERS.lock().unwrap_or_else(PoisonError::into_inner).retain(|server| *server != pid);
     }
 }
 
@@ -121,7 +136,10 @@ fn serve(directory: &Path) -> Option<Child> {
     let mut command = Command::new("docker-registry");
     command.arg("serve").arg(directory.join("config.yml"));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut servers = SERVERS.lock().unwrap_or_else(PoisonError::into_inner);
     let mut server = command.spawn().expect("Debian's package docker-registry is installed");
+    servers.push(pid_of(&server));
+    drop(servers);
     let mut log = BufReader::new(server.stderr.take().expect("piped"));
     let mut line = String::new();
     while log.read_line(&mut line).expect("its log is text") > 0 {
@@ -133,5 +151,7 @@ fn serve(directory: &Path) -> Option<Child> {
         line.clear();
     }
     server.wait().expect("it is our child");
+    let pid = pid_of(&server);
+    SERVERS.lock().unwrap_or_else(PoisonError::into_inner).retain(|server| *server != pid);
     None
 }

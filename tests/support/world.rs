@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use super::leaks::{self, Marks};
 use super::process::{self, Process};
+use super::registry;
 
 /// Worlds of this process that exist now.
 static LIVING: Mutex<usize> = Mutex::new(0);
@@ -104,7 +105,9 @@ impl World {
         // No world can begin while the lock is held, so what is seen belongs to ended ones.
         if *living == 1 {
             let family = process::descendants(std::process::id() as i32);
-            let family: Vec<i32> = family.into_iter().map(|(pid, _)| pid).collect();
+            let helpers = registry::servers();
+            let family = family.into_iter().map(|(pid, _)| pid);
+            let family: Vec<i32> = family.filter(|pid| !helpers.contains(pid)).collect();
             found.extend(leaks::survivors(&family).into_iter().map(|line| format!("child {line}")));
             found.extend(leaks::held_namespaces().into_iter().map(|fd| format!("descriptor {fd}")));
         }
