@@ -264,7 +264,7 @@ impl Compiler<'_> {
             self.step(Step::Rlimit { kind: rlimit.kind, soft, hard });
         }
         if let Some(path) = &info.working_directory {
-            self.step(Step::Chdir { path: no_nul(path)?, create: self.facts.own_root });
+            self.step(Step::Chdir(no_nul(path)?));
         }
         let filter = info.seccomp.clone().map(Step::Seccomp);
         // Without no_new_privs a filter takes a capability that the switch may take away.

@@ -37,7 +37,7 @@ pub(crate) enum Step {
     Hostname(String),
     Fork,
     Rlimit { kind: RlimitKind, soft: u64, hard: u64 },
-    Chdir { path: PathBuf, create: bool },
+    Chdir(PathBuf),
     Groups(Vec<u32>),
     KeepCaps,
     CapBounding(u64),
@@ -94,7 +94,7 @@ impl fmt::Display for Step {
             Self::Rlimit { kind, .. } => {
                 write!(f, "set rlimit {}", format!("{kind:?}").to_uppercase())
             }
-            Self::Chdir { path, .. } => write!(f, "chdir {}", path.display()),
+            Self::Chdir(path) => write!(f, "chdir {}", path.display()),
             Self::Groups(_) => f.write_str("set the supplementary groups"),
             Self::KeepCaps => f.write_str("keep capabilities"),
             Self::CapBounding(_) => f.write_str("set the bounding set"),
@@ -192,7 +192,7 @@ const NOTHING: Op = Op { code: 0, flags: 0, fd: -1, count: 0, text: 0, text2: 0,
 fn op(step: &Step, data: &mut Data) -> Op {
     match step {
         Step::Rlimit { .. }
-        | Step::Chdir { .. }
+        | Step::Chdir(_)
         | Step::Groups(_)
         | Step::KeepCaps
         | Step::CapBounding(_)
@@ -316,10 +316,7 @@ fn payload_op(step: &Step, data: &mut Data) -> Op {
         Step::Rlimit { kind, soft, hard } => {
             Op { code: OP_RLIMIT, count: rlimit(*kind), a: *soft, b: *hard, ..NOTHING }
         }
-        Step::Chdir { path, create } => {
-            let flags = if *create { F_CREATE } else { 0 };
-            Op { code: OP_CHDIR, flags, text: data.path(path), ..NOTHING }
-        }
+        Step::Chdir(path) => Op { code: OP_CHDIR, text: data.path(path), ..NOTHING },
         Step::Groups(groups) => {
             let count = u32::try_from(groups.len()).expect("few groups");
             Op { code: OP_GROUPS, count, a: data.small_words(groups), ..NOTHING }

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 use crate::isolators::{Host, Isolator, IsolatorError};
 use crate::model::{
-    Command, CommandInfo, ContainerConfig, ContainerId, ImageConfig, LaunchContext, LaunchInfo,
-    User,
+    Command, CommandInfo, ContainerConfig, ContainerId, FileOperation, ImageConfig, LaunchContext,
+    LaunchInfo, User,
 };
 
 /// See the module.
@@ -44,15 +44,22 @@ fn contribution(
     image: &ImageConfig,
 ) -> Result<LaunchInfo, IsolatorError> {
     let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+    // Builders write a directory into the configuration that no layer has. One that the caller
+    // names is not made: a slip in a flag should be told.
+    let of_image = text(&image.working_dir).map(PathBuf::from);
+    let made = of_image.clone().filter(|path| {
+        config.working_directory.is_none() && path.is_absolute() && path.parent().is_some()
+    });
     let command = command(&config.command, image)
         .map_err(|error| IsolatorError::Invalid(error.to_string()))?;
     Ok(LaunchInfo {
         command,
         environment: environment(&image.env),
-        working_directory: config
-            .working_directory
-            .clone()
-            .or_else(|| text(&image.working_dir).map(PathBuf::from)),
+        working_directory: config.working_directory.clone().or(of_image),
+        file_operations: made
+            .into_iter()
+            .map(|path| FileOperation::Mkdir { path, mode: 0o755 })
+            .collect(),
         user: config.command.user.clone().or_else(|| text(&image.user)).map(User),
         ..LaunchInfo::default()
     })
@@ -252,11 +259,17 @@ mod tests {
         let info = contribution(&config, &image).expect("runs");
         assert_eq!(info.user, Some(User("redis".into())));
         assert_eq!(info.working_directory, Some("/data".into()));
+        assert_eq!(
+            info.file_operations,
+            [FileOperation::Mkdir { path: "/data".into(), mode: 0o755 }],
+            "an image's directory is made where it is missing"
+        );
         config.command.user = Some("1000".into());
         config.working_directory = Some("/work".into());
         let info = contribution(&config, &image).expect("runs");
         assert_eq!(info.user, Some(User("1000".into())));
         assert_eq!(info.working_directory, Some("/work".into()));
+        assert_eq!(info.file_operations, [], "a caller's is not");
         let unset = ImageConfig {
             user: Some(String::new()),
             working_dir: Some(String::new()),

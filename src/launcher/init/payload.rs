@@ -4,7 +4,6 @@ use core::ffi::CStr;
 
 use crate::mounts::lenient;
 use crate::ops::*;
-use crate::path;
 use crate::plan::Plan;
 use crate::sys::{self, EACCES, EBADMSG, ENAMETOOLONG, ENOENT, ENOTDIR, Errno, Result};
 use crate::sys_identity;
@@ -67,7 +66,7 @@ fn perform(plan: &Plan, op: &Op) -> Result<()> {
     const PR_SET_NO_NEW_PRIVS: usize = 38;
     match op.code {
         OP_RLIMIT => sys_identity::set_rlimit(op.count, op.a, op.b),
-        OP_CHDIR => change_directory(plan, op),
+        OP_CHDIR => sys::chdir(plan.text(u64::from(op.text))),
         OP_GROUPS => sys_identity::set_groups(plan.small_words(op.a, op.count)),
         OP_KEEP_CAPS => sys::prctl(PR_SET_KEEPCAPS, [1, 0, 0, 0]).map(drop),
         OP_USER => sys_identity::set_user(op.a as u32, op.b as u32),
@@ -81,17 +80,6 @@ fn perform(plan: &Plan, op: &Op) -> Result<()> {
         }
         OP_EXEC => Err(execute(plan, op)),
         _ => Err(EBADMSG),
-    }
-}
-
-fn change_directory(plan: &Plan, op: &Op) -> Result<()> {
-    let target = plan.text(u64::from(op.text));
-    match sys::chdir(target) {
-        Err(ENOENT) if op.flags & F_CREATE != 0 => {
-            path::make_directories(target, 0o755)?;
-            sys::chdir(target)
-        }
-        done => done,
     }
 }
 

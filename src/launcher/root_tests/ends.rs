@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::World;
-use crate::model::{LaunchInfo, WaitStatus};
+use crate::model::{FileOperation, LaunchInfo, WaitStatus};
 
 const ENOENT: i32 = 2;
 const ENOEXEC: i32 = 8;
@@ -148,12 +148,15 @@ async fn argv_and_environment_arrive_exactly() {
 }
 
 #[tokio::test]
-async fn a_missing_working_directory_is_made_in_the_image() {
+async fn a_missing_working_directory_is_made_only_if_somebody_says_so() {
     let mut world = World::new();
-    let launch = LaunchInfo {
-        working_directory: Some(PathBuf::from("/srv/deep/down")),
+    let path = PathBuf::from("/srv/deep/down");
+    let mut launch = LaunchInfo {
+        working_directory: Some(path.clone()),
         ..World::launch(&["/bin/payload", "cwd"])
     };
+    assert_eq!(world.run(launch.clone()).await.step(), "chdir /srv/deep/down");
+    launch.file_operations.push(FileOperation::Mkdir { path, mode: 0o755 });
     assert_eq!(world.run(launch).await.output, "/srv/deep/down\n");
     assert!(world.root().join("srv/deep/down").is_dir());
 }
