@@ -116,6 +116,7 @@ fn next_signal(signals: i32) -> Option<i32> {
 
 /// Waits for `payload`. `errors` is the payload's word about its start: closed empty, it runs.
 pub fn run(mut channel: Channel, payload: i32, errors: i32) -> ! {
+    sys::forget_deeper_stack();
     let mut starting = Starting { errors, failure: None };
     loop {
         let mut fds = [

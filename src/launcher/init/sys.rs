@@ -225,6 +225,19 @@ pub unsafe fn unmap(address: *mut u8, size: usize) {
     let _ = unsafe { call(nr::MUNMAP, &[address as usize, size]) };
 }
 
+/// Gives back the stack's pages that deeper calls have used and nobody needs any more.
+pub fn forget_deeper_stack() {
+    const MADV_DONTNEED: usize = 4;
+    const PAGE: usize = 4096;
+    const DEPTH: usize = 24 * PAGE;
+    let here = 0_u8;
+    // One page is left alone: this frame, the call's, and what lies below the stack pointer.
+    let end = (&raw const here as usize & !(PAGE - 1)) - PAGE;
+    // SAFETY: everything below is deeper in the stack than any frame that will be returned to; it
+    // reads as zeroes when it is used again. Where nothing is mapped the kernel goes on.
+    let _ = unsafe { call(nr::MADVISE, &[end - DEPTH, DEPTH, MADV_DONTNEED]) };
+}
+
 /// Every signal to its default, also those that the embedder ignores: SIGCHLD ignored would reap
 /// the payload behind our back.
 pub fn default_signals() {

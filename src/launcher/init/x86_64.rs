@@ -71,6 +71,7 @@ pub mod nr {
     pub const RECVMSG: usize = 47;
     pub const CLONE: usize = 56;
     pub const EXECVE: usize = 59;
+    pub const MADVISE: usize = 28;
     pub const WAIT4: usize = 61;
     pub const KILL: usize = 62;
     pub const CHDIR: usize = 80;

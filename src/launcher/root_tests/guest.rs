@@ -163,3 +163,30 @@ async fn nobody_in_the_container_looks_into_the_init() {
     assert!(output.matches("Permission denied").count() >= 6, "{output}");
     assert!(output.ends_with("done\n"), "{output}");
 }
+
+#[tokio::test]
+async fn the_init_keeps_three_descriptors_and_little_memory() {
+    const PSS_MAX_KIB: u64 = 64;
+    let mut world = World::new();
+    let request = world.request(World::launch(&["/bin/payload", "pause"]));
+    let status_file = request.status_file.clone();
+    let mut child = world.launcher.fork(request).expect("forked");
+    child.control.release().expect("released");
+    child.report.started().await.expect("started");
+    let proc = std::path::PathBuf::from(format!("/proc/{}", child.init.pid));
+    let mut kept: Vec<String> = std::fs::read_dir(proc.join("fd"))
+        .expect("we may look")
+        .map(|entry| std::fs::read_link(entry.expect("read").path()).expect("read"))
+        .map(|path| path.display().to_string().split(':').next().unwrap_or_default().to_owned())
+        .collect();
+    kept.sort();
+    assert_eq!(kept, [status_file.to_str().expect("text"), "anon_inode", "socket"]);
+    let environment = std::fs::read(proc.join("environ")).expect("read");
+    assert!(environment.is_empty(), "nothing of the embedder's");
+    let rollup = std::fs::read_to_string(proc.join("smaps_rollup")).expect("read");
+    let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:")).expect("there");
+    let pss: u64 = pss.trim().trim_end_matches(" kB").parse().expect("a number");
+    assert!(pss <= PSS_MAX_KIB, "{pss} KiB");
+    child.control.signal(9).expect("killed");
+    assert_eq!(child.report.ended().await, WaitStatus::KILLED);
+}
