@@ -30,6 +30,7 @@ use crate::paths::Paths;
 use crate::provisioner::Provisioner;
 use crate::provisioner::actor::{GetImage, Images, ProvisionerActor};
 use crate::provisioner::backends::Exposure;
+#[cfg(feature = "registry")]
 use crate::provisioner::stores::docker::DockerConfig;
 use crate::provisioner::stores::{ImageStore, StoreConfig};
 
@@ -204,6 +205,8 @@ pub fn open_store(paths: &Paths, config: &Config) -> Result<ImageStore, Error> {
         DockerRegistry::Remote(registry) => registry.to_string(),
         DockerRegistry::Archives(path) => path.display().to_string(),
     };
+    // Without the client, a store has nobody to show credentials to.
+    #[cfg(feature = "registry")]
     if let Some(credentials) = &config.docker_config {
         let loaded = DockerConfig::load(credentials);
         store.credentials = loaded.map_err(|error| Error::wrap(Stage::Configure, error))?;
