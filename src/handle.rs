@@ -171,9 +171,14 @@ impl Containerizer {
     async fn forget(&self, id: &ContainerId, sandbox: Sandbox) -> Result<(), Error> {
         match self.inner.events.container(id) {
             None => return Err(unknown(id)),
-            Some(snapshot) if snapshot.state.is_some() || self.inner.reserved.contains(id) => {
+            Some(snapshot) if snapshot.state.is_some() => {
                 let message = format!("container {id} has not ended");
                 return Err(Error::new(Stage::Run, ErrorKind::Conflict, message).of(id));
+            }
+            // `terminated` is published a moment before the supervisor gives the id back; who acts on
+            // the event is not told that there was none.
+            Some(_) if self.inner.reserved.contains(id) => {
+                self.job(id.clone()).wait().await?;
             }
             Some(_) => {}
         }

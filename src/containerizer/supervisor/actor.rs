@@ -188,7 +188,7 @@ impl Supervisor {
             | Lifecycle::Forking(_)
             | Lifecycle::Isolating(_)
             | Lifecycle::Fetching(_)
-            | Lifecycle::Starting
+            | Lifecycle::Starting(_)
             | Lifecycle::Ended(_) => {}
         }
     }
@@ -331,7 +331,7 @@ impl Supervisor {
             | Lifecycle::Forking(_)
             | Lifecycle::Isolating(_)
             | Lifecycle::Fetching(_)
-            | Lifecycle::Starting
+            | Lifecycle::Starting(_)
             | Lifecycle::Running(_)
             | Lifecycle::Destroying(..)
             | Lifecycle::Ended(_) => None,

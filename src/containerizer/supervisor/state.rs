@@ -125,8 +125,8 @@ pub(crate) enum Lifecycle {
     Isolating(Wish),
     /// URIs are being fetched.
     Fetching(Wish),
-    /// The init was released and sets the container up.
-    Starting,
+    /// The init was released and sets the container up; somebody may have asked it to stop.
+    Starting(Option<Why>),
     /// The payload runs; somebody may have asked it to stop.
     Running(Option<Why>),
     /// The step is being undone.
@@ -201,7 +201,7 @@ impl Lifecycle {
             Self::Forking(_) => State::Forking,
             Self::Isolating(_) => State::Isolating,
             Self::Fetching(_) => State::Fetching,
-            Self::Starting => State::Starting,
+            Self::Starting(_) => State::Starting,
             Self::Running(_) => State::Running,
             // What has ended was being destroyed last; nobody sees `Ended` but its record.
             Self::Destroying(..) | Self::Ended(_) => State::Destroying,
@@ -217,7 +217,7 @@ impl Lifecycle {
             Self::Forking(wish) => forking(wish, input),
             Self::Isolating(wish) => isolating(wish, input),
             Self::Fetching(wish) => fetching(wish, input),
-            Self::Starting => starting(input),
+            Self::Starting(stopping) => starting(stopping, input),
             Self::Running(stopping) => running(stopping, input),
             Self::Destroying(step, ending) => destroying(step, ending, input),
             Self::Stuck(step, ending, failure) => stuck(step, ending, failure, input),
@@ -300,7 +300,7 @@ fn fetching(wish: Wish, input: Input) -> Decision {
     let discard = |wish| with(Lifecycle::Fetching(wish), Effect::Discard(Step::Fetch));
     match input {
         Input::Done(Step::Fetch) => match wish {
-            Wish::Run => begin(Lifecycle::Starting, Step::Start).ok(),
+            Wish::Run => begin(Lifecycle::Starting(None), Step::Start).ok(),
             Wish::End(ending) => undo(Step::Kill, ending).ok(),
         },
         Input::Failed(Step::Fetch, failure) => undo(Step::Kill, wish.ended_by(failure)).ok(),
@@ -316,10 +316,14 @@ fn fetching(wish: Wish, input: Input) -> Decision {
     }
 }
 
-/// The init works on its own; killing it settles whatever it was doing.
-fn starting(input: Input) -> Decision {
+/// The init works on its own; killing it settles whatever it was doing. A stop waits for the report:
+/// the payload may run already, and what it says can reach its owner before the init's word of it.
+fn starting(stopping: Option<Why>, input: Input) -> Decision {
     match input {
-        Input::Done(Step::Start) => stay(Lifecycle::Running(None)),
+        Input::Done(Step::Start) => match stopping {
+            None => stay(Lifecycle::Running(None)),
+            Some(why) => with(Lifecycle::Running(Some(why)), Effect::SignalStop),
+        },
         Input::Failed(Step::Start, failure) => {
             undo(Step::Kill, Ending::of(Cause::Failed(failure))).ok()
         }
@@ -331,10 +335,13 @@ fn starting(input: Input) -> Decision {
             };
             undo(Step::Kill, ending).ok()
         }
-        Input::Stop(why) | Input::Destroy(why) => {
-            undo(Step::Kill, Ending::of(Cause::Wanted(why))).ok()
+        Input::Stop(why) => stay(Lifecycle::Starting(Some(stopping.unwrap_or(why)))),
+        Input::Destroy(why) => {
+            undo(Step::Kill, Ending::of(Cause::Wanted(stopping.unwrap_or(why)))).ok()
         }
-        Input::Limited(limitation) => with(Lifecycle::Starting, Effect::NoteLimit(limitation)),
+        Input::Limited(limitation) => {
+            with(Lifecycle::Starting(stopping), Effect::NoteLimit(limitation))
+        }
         Input::Done(_) | Input::Failed(..) => Err(OutOfTurn),
     }
 }
@@ -387,6 +394,11 @@ fn destroying(step: Step, mut ending: Ending, input: Input) -> Decision {
         }
         Input::Limited(limitation) => {
             with(Lifecycle::Destroying(step, ending), Effect::NoteLimit(limitation))
+        }
+        // The payload ran after all: its start was on the way when the destroy came.
+        Input::Done(Step::Start) => {
+            ending.ran |= !matches!(ending.cause, Cause::Failed(_));
+            stay(Lifecycle::Destroying(step, ending))
         }
         // A second destroy joins the first.
         Input::Stop(_) | Input::Destroy(_) => stay(Lifecycle::Destroying(step, ending)),

@@ -50,7 +50,8 @@ fn states() -> Vec<(String, Lifecycle)> {
             states.push((format!("{}{suffix}", state.name()), state));
         }
     }
-    states.push(("STARTING".into(), Lifecycle::Starting));
+    states.push(("STARTING".into(), Lifecycle::Starting(None)));
+    states.push(("STARTING (stopping)".into(), Lifecycle::Starting(Some(Why::Requested))));
     states.push(("RUNNING".into(), Lifecycle::Running(None)));
     states.push(("RUNNING (stopping)".into(), Lifecycle::Running(Some(Why::Requested))));
     for step in &STEPS[6..] {
@@ -86,8 +87,10 @@ fn describe(state: &Lifecycle) -> String {
             Wish::Run => state.name().to_string(),
             Wish::End(_) => format!("{} (ending)", state.name()),
         },
-        Lifecycle::Starting | Lifecycle::Running(None) => state.name().to_string(),
-        Lifecycle::Running(Some(_)) => "RUNNING (stopping)".into(),
+        Lifecycle::Starting(None) | Lifecycle::Running(None) => state.name().to_string(),
+        Lifecycle::Starting(Some(_)) | Lifecycle::Running(Some(_)) => {
+            format!("{} (stopping)", state.name())
+        }
         Lifecycle::Destroying(step, _) | Lifecycle::Stuck(step, ..) => {
             format!("{} ({step:?})", state.name())
         }
@@ -159,6 +162,23 @@ fn a_second_destroy_joins_the_first() {
     let destroying = Lifecycle::Destroying(Step::Cleanup, ending());
     let next = destroying.clone().step(Input::Destroy(Why::Requested)).expect("heard");
     assert_eq!(next, Next { state: destroying, effects: Vec::new() });
+}
+
+#[test]
+fn a_stop_while_starting_waits_for_the_payload_and_then_asks_it() {
+    let next = Lifecycle::Starting(None).step(Input::Stop(Why::Requested)).expect("heard");
+    assert_eq!(next.effects, []);
+    let next = next.state.step(Input::Done(Step::Start)).expect("exec has succeeded");
+    assert_eq!(next.state, Lifecycle::Running(Some(Why::Requested)));
+    assert_eq!(next.effects, [Effect::SignalStop]);
+}
+
+#[test]
+fn a_payload_that_ran_when_the_destroy_came_has_run() {
+    let next = Lifecycle::Starting(None).step(Input::Destroy(Why::Requested)).expect("heard");
+    let next = next.state.step(Input::Done(Step::Start)).expect("it was on the way");
+    let Lifecycle::Destroying(Step::Kill, ending) = next.state else { panic!("{:?}", next.state) };
+    assert!(ending.ran);
 }
 
 #[test]

@@ -41,7 +41,7 @@ impl Handler<Wait> for Supervisor {
             | Lifecycle::Forking(_)
             | Lifecycle::Isolating(_)
             | Lifecycle::Fetching(_)
-            | Lifecycle::Starting
+            | Lifecycle::Starting(_)
             | Lifecycle::Running(_)
             | Lifecycle::Destroying(..)
             | Lifecycle::Ended(_) => self.at_the_end(),
