@@ -29,6 +29,9 @@ pub(in crate::isolators) struct Mem {
 /// v1 notifies before it kills: the count follows within this time, if it kills at all.
 const KILL_FOLLOWS: Duration = Duration::from_millis(20);
 
+/// The kernel rounds limits down to pages; those of other sizes are multiples of this one.
+const PAGE: u64 = 4096;
+
 /// Looks at the count that often after a notification of v1.
 const KILL_FOLLOWS_TIMES: u32 = 25;
 
@@ -60,7 +63,7 @@ impl Isolator for Mem {
         let notifier = OomNotifier::new(&group);
         Some(Box::pin(async move {
             let events = wait_for_kill(notifier?, group.version()).await?;
-            Ok(limitation(&group, limit, events))
+            Ok(limitation(&group, in_force(&group, limit), events))
         }))
     }
 
@@ -117,6 +120,13 @@ impl Mem {
         *container = Some(bytes);
         Ok(())
     }
+}
+
+/// The limit that struck: the one known when the watch began, unless an update has moved it since.
+fn in_force(group: &Group, known: Option<u64>) -> Option<u64> {
+    let now = group.memory_limit().ok().flatten();
+    let same = |bytes: &u64| known.is_some_and(|known| known / PAGE == bytes / PAGE);
+    now.filter(|bytes| !same(bytes)).or(known)
 }
 
 /// The limit made the kernel kill; the host's own lack of memory is not the container's limit.

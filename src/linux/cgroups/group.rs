@@ -86,6 +86,19 @@ impl Group {
         }
     }
 
+    /// The hard memory limit as the kernel has it, rounded to pages; `None`: there is none.
+    /// Controller `Memory`.
+    pub fn memory_limit(&self) -> Result<Option<u64>, Error> {
+        let file = match self.version {
+            Version::V1 => "memory.limit_in_bytes",
+            Version::V2 => "memory.max",
+        };
+        let text = super::control::read(&self.directory.join(file))?;
+        // v1 has a number for "none": the largest multiple of a page that is an i64.
+        let is_limit = |bytes: &u64| *bytes < (i64::MAX.cast_unsigned() >> 16) << 16;
+        Ok(text.trim().parse().ok().filter(is_limit))
+    }
+
     /// The most processes and threads. Controller `Pids`; the file is the same in both versions.
     pub fn set_pids(&self, limit: u64) -> Result<(), Error> {
         super::control::write(&self.directory.join("pids.max"), &limit.to_string())
