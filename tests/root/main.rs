@@ -9,9 +9,12 @@
 mod support;
 
 mod bulk;
+mod embedded;
 mod ends;
 mod images;
 mod leak_check;
+mod lifecycle;
+mod limits;
 mod main_job;
 mod refusals;
 mod store;
