@@ -60,7 +60,7 @@ async fn survives(hop: &str, fate: Fate) {
     for _ in 0..3 {
         let id = World::id("a");
         if let Some(supervisor) = world.supervisor(&id).await {
-            let _ = supervisor.dispatch(Destroy, AGES);
+            drop(supervisor.dispatch(Destroy, AGES));
             world.advance(AGES).await;
         }
     }
@@ -122,7 +122,7 @@ async fn a_supervisor_that_breaks_is_replaced_and_its_container_destroyed() {
     world.launch(World::config("a")).await;
     let _rule = world.runtime.filter().on(Match::any().label("GetUsage").nth(1), Fate::Panic);
     let asked = crate::containerizer::supervisor::messages::GetUsage;
-    let _ = world.ask(&id, asked).await;
+    drop(world.ask(&id, asked).await);
     let log = world.log_until("its owner died and left it").await;
     assert!(log.contains("a terminated"), "{log}");
     world.assert_clean().await;

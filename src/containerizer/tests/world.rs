@@ -404,11 +404,11 @@ fn lane(runtime: &Runtime, host: &Host) -> Lane {
             prepare.hold("prepare", Stage::Prepare, what).map(|()| Prepared::default())
         }),
         isolate: fake(runtime, "isolation isolate", move |m: Isolate| {
-            isolate.call("isolate", Stage::Isolate)?;
+            drop(isolate.call("isolate", Stage::Isolate)?);
             Ok(Isolated { remembered: m.remembered, watches: Vec::new() })
         }),
         update: fake(runtime, "isolation update", move |m: Update| {
-            update.call("update", Stage::Run)?;
+            drop(update.call("update", Stage::Run)?);
             Ok(m.remembered)
         }),
         measure: fake(runtime, "isolation measure", move |_: Measure| Measured {
@@ -421,7 +421,7 @@ fn lane(runtime: &Runtime, host: &Host) -> Lane {
         }),
         fork: fake(runtime, "launcher", move |m: Fork| fork.fork(&m.config.container_id)),
         kill: fake(runtime, "launcher undo", move |m: Kill| {
-            kill.call("kill", Stage::Destroy)?;
+            drop(kill.call("kill", Stage::Destroy)?);
             kill.exit(&m.container_id, 9);
             kill.lock().inits.remove(&m.container_id);
             Ok(())
