@@ -57,4 +57,4 @@ pub mod spec;
 mod start;
 
 pub use handle::{Builder, Containerizer, Containers, Job, Stop};
-pub use start::open_store;
+pub use start::{NotLocked, RunLock, open_store};

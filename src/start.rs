@@ -1,6 +1,7 @@
 //! Starts a containerizer: makes what all containers share, spawns the actors, buries what dead
 //! owners have left. The only place that knows all rooms.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -33,6 +34,10 @@ use crate::provisioner::backends::Exposure;
 #[cfg(feature = "registry")]
 use crate::provisioner::stores::docker::DockerConfig;
 use crate::provisioner::stores::{ImageStore, StoreConfig};
+
+mod run_lock;
+
+pub use run_lock::{NotLocked, RunLock};
 
 /// Builds a [`Containerizer`].
 #[derive(Debug, Clone)]
@@ -121,7 +126,7 @@ struct Ground {
     launcher: Arc<LinuxLauncher>,
     store: ImageStore,
     provisioner: Arc<Provisioner>,
-    orphans: Vec<Orphan>,
+    orphans: Vec<(Orphan, RunLock)>,
     /// Of containers that ended under an earlier agent, the oldest first.
     records: Vec<Record>,
 }
@@ -214,10 +219,13 @@ pub fn open_store(paths: &Paths, config: &Config) -> Result<ImageStore, Error> {
     ImageStore::open(store).map_err(|error| Error::wrap(Stage::Configure, error))
 }
 
-/// Containers that somebody left on the runtime directory.
-fn find_orphans(paths: &Paths, looker: Looker) -> Result<Vec<Orphan>, Error> {
+/// Containers that dead owners left on the runtime directory, each with its lock: held until it is
+/// buried, so that nobody launches another one of its id in between.
+fn find_orphans(paths: &Paths, looker: Looker) -> Result<Vec<(Orphan, RunLock)>, Error> {
+    RunLock::sweep(paths);
     let entries = fs::read_dir(paths.containers());
     let entries = entries.map_err(|error| unusable(&paths.containers(), &error))?;
+    let mut locks = BTreeMap::new();
     let mut found = Vec::new();
     for entry in entries.flatten() {
         // What is no container's directory is nobody's, and stays.
@@ -225,16 +233,26 @@ fn find_orphans(paths: &Paths, looker: Looker) -> Result<Vec<Orphan>, Error> {
         let Some(container_id) = name.and_then(|name| ContainerId::new(name).ok()) else {
             continue;
         };
+        let lock = RunLock::claim(paths, &container_id);
+        // Its owner, or whoever buried it, may have finished before we had the lock.
+        if !fs::exists(paths.container(&container_id)).unwrap_or(false) {
+            continue;
+        }
         let path = paths.checkpoint(&container_id);
         let checkpoint = checkpoint::read::<ContainerV1>(&path).unwrap_or_else(|error| {
             tracing::warn!(%error, container = %container_id, "destroyed by its id alone");
             None
         });
-        let run_lock_held = is_locked(&paths.run_lock(&container_id));
+        let run_lock_held = lock.is_none();
+        locks.extend(lock.map(|lock| (container_id.clone(), lock)));
         found.push(Found { container_id, checkpoint, run_lock_held });
     }
     let orphans = recovery::orphans(found, looker, &|id| paths.sandbox(id));
-    Ok(orphans)
+    let locked = |orphan: Orphan| {
+        let lock = locks.remove(&orphan.config.container_id)?;
+        Some((orphan, lock))
+    };
+    Ok(orphans.into_iter().filter_map(locked).collect())
 }
 
 /// Records of ended containers; one that cannot be read is told of and left where it is.
@@ -266,11 +284,6 @@ fn ended_snapshot(record: Record) -> ContainerSnapshot {
     snapshot.failure = record.end.failure;
     snapshot.usage = Some(record.end.usage);
     snapshot
-}
-
-/// Somebody holds this lock. A file that is not there is held by nobody.
-fn is_locked(path: &Path) -> bool {
-    File::open(path).is_ok_and(|file| file.try_lock().is_err())
 }
 
 /// The lock of an agent on its runtime directory, flock(2); goes with the process.
@@ -403,19 +416,16 @@ impl System<'_> {
 
 impl Containerizer {
     /// Undoes what dead owners have left. What cannot be undone stays `STUCK`, for all to see.
-    async fn bury(&self, orphans: Vec<Orphan>) {
-        let burials = orphans.into_iter().map(|orphan| {
-            let lock = self.inner().paths.run_lock(&orphan.config.container_id);
+    async fn bury(&self, orphans: Vec<(Orphan, RunLock)>) {
+        let burials = orphans.into_iter().map(|(orphan, lock)| {
             let buried = self.inner().actor.dispatch(Bury { orphan }, limits::SHUTDOWN);
             async move {
                 match buried.result().await {
-                    Ok(conclusion) if conclusion.stuck.is_none() => {
-                        // Whoever held it is dead; a new run of this id makes its own.
-                        let _absent_is_fine = fs::remove_file(lock);
-                    }
+                    Ok(conclusion) if conclusion.stuck.is_none() => {}
                     Ok(conclusion) => tracing::warn!(?conclusion.remaining, "not buried"),
                     Err(lost) => tracing::warn!(%lost, "not buried"),
                 }
+                drop(lock);
             }
         });
         futures_util::future::join_all(burials).await;

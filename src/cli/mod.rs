@@ -6,7 +6,6 @@
 mod args;
 mod exit;
 mod images;
-mod lock;
 mod parse;
 mod program;
 mod progress;

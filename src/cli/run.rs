@@ -11,12 +11,11 @@ use longshore::events::{Event, EventKind, Notice, Since, Subscription};
 use longshore::launcher::Lifetime;
 use longshore::model::{ContainerId, End, ImageReference, Output, State, signal_name};
 use longshore::spec::ContainerSpec;
-use longshore::{Containerizer, Containers, Job, Stop};
+use longshore::{Containerizer, Containers, Job, RunLock, Stop};
 
 use super::args::Run;
 use super::exit::{self, Complaint};
 use super::images::executor;
-use super::lock::{self, RunLock};
 use super::progress::Progress;
 use super::rootfs::require_root;
 use super::settings::Settings;
@@ -133,7 +132,6 @@ async fn contain(asked: Asked, log: Option<EventLog>) -> Result<(), Complaint> {
     // Buries first what dead runs have left, of this name too: only then is the name taken.
     let started = builder.config(settings.config.clone()).start().await;
     let node = started.map_err(|error| Complaint::not_started(&error))?;
-    lock::sweep(&settings.paths);
     let id = spec.container_id().clone();
     let ended = match RunLock::take(&settings.paths, &id) {
         Ok(lock) => {
