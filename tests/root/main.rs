@@ -17,4 +17,5 @@ mod lifecycle;
 mod limits;
 mod main_job;
 mod refusals;
+mod run;
 mod store;
