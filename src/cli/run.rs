@@ -9,7 +9,7 @@ use longshore::config::{ISOLATION_WITHOUT_IMAGE, ImageProvider};
 use longshore::error::Error;
 use longshore::events::{Event, EventKind, Notice, Since, Subscription};
 use longshore::launcher::Lifetime;
-use longshore::model::{ContainerId, End, ImageReference, Output, State, signal_name};
+use longshore::model::{ContainerId, End, ImageReference, Output, signal_name};
 use longshore::spec::ContainerSpec;
 use longshore::{Containerizer, Containers, Job, RunLock, Stop};
 
@@ -253,21 +253,11 @@ impl Follower {
         // How it ends is told to whoever waits, and that is us.
         if self.signal.is_none() {
             self.signal = Some(signal);
-            tokio::spawn(async move { stop(&job).await });
+            tokio::spawn(async move { job.stop(Stop::from_image()).await });
         } else {
             tokio::spawn(async move { job.destroy().await });
         }
     }
-}
-
-/// Stops the container gracefully, whatever it is doing.
-async fn stop(job: &Job) -> Result<End, Error> {
-    // The payload may run already and know nothing of us: what was let go has its word, or fails,
-    // before it is asked to stop. Whoever cannot wait sends a second signal.
-    if job.status().is_ok_and(|status| status.state == Some(State::Starting)) {
-        let _settled = job.running().await;
-    }
-    job.stop(Stop::from_image()).await
 }
 
 /// The file of `--json-events`: one object a line, written when it comes.
