@@ -1,7 +1,7 @@
 //! What a container is asked to be: a typed builder, validated once, when it is launched.
 //!
 //! A setter never fails and never looks at another setting; [`ContainerSpec::validate`] sees the
-//! whole. Whether the isolators in use can give what is asked is [`require_isolators`]' question,
+//! whole. Whether the isolators in use can give what is asked is `require_isolators`' question,
 //! because only a started containerizer knows them.
 
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! Unpacks one layer: a plain tar stream into a directory in overlay's form.
 //!
-//! Two steps. [`unpack`] needs nothing but the stream, so that layers unpack side by side;
-//! [`Unpacked::finish`] needs the finished layers below. Digests are verified between the two, by
+//! Two steps. `unpack` needs nothing but the stream, so that layers unpack side by side;
+//! `Unpacked::finish` needs the finished layers below. Digests are verified between the two, by
 //! `stores/pull.rs`, and nothing is trusted before.
 
 use std::io::BufRead;

@@ -38,7 +38,7 @@ struct Record {
 
 impl Provisioner {
     /// Shows exactly the tree of `image` at `directory`, which is absent or empty. Outlives this
-    /// process. Undo: [`unprovision`].
+    /// process. Undo: `unprovision`.
     pub fn provision_at(
         &self,
         image: &StoredImage,

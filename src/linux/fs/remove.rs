@@ -11,7 +11,7 @@ use crate::linux::Error;
 /// Removes `name` in `parent` and everything below; absent is success. Follows no link, crosses no
 /// mount by itself (a mount point is EBUSY), and goes on after a failure: the first one is returned.
 ///
-/// However deep the tree: a directory below [`DEPTH_MAX`] levels is first moved up.
+/// However deep the tree: a directory below `DEPTH_MAX` levels is first moved up.
 pub fn remove_tree(parent: &Directory, name: &OsStr) -> Result<(), Error> {
     let mut first = None;
     match parent.unlink(name) {
