@@ -12,7 +12,7 @@ use crate::model::{CapabilitySets, Command, Rlimit, RlimitKind};
 fn facts() -> Facts {
     Facts {
         own_root: true,
-        credentials: Some(Credentials { uid: 999, gid: 1000, groups: [7].into() }),
+        credentials: Some(Credentials { uid: 999, gid: 1000, groups: [7].into(), home: None }),
         cgroups: vec![
             ("/cg/unified/x".into(), CgroupVersion::V2),
             ("/cg/memory/x".into(), CgroupVersion::V1),

@@ -55,10 +55,16 @@ impl LinuxLauncher {
     /// Undo, also of a failure: [`LinuxLauncher::kill`], then [`LinuxLauncher::forget`]. Blocks until
     /// the init exists.
     /// Errors: `InvalidRequest` (unknown user, a path that leaves the root), `Host`, `Exhausted`.
-    pub fn fork(&self, request: ForkRequest) -> Result<Child, LauncherError> {
+    pub fn fork(&self, mut request: ForkRequest) -> Result<Child, LauncherError> {
         let rootfs = request.rootfs.as_ref().map(detach).transpose()?;
         let credentials = credentials(&request.launch, rootfs.as_ref().map(Root::as_fd))?;
         let owner = owner(credentials.as_ref());
+        if rootfs.is_some() {
+            let home = credentials.as_ref().and_then(|who| who.home.clone());
+            // As engines do it: programs of images rely on having one.
+            let home = home.unwrap_or_else(|| "/".to_owned());
+            request.launch.environment.entry("HOME".to_owned()).or_insert(home);
+        }
         let cgroups = self.cgroups_to_join(&request)?;
         let facts = Facts {
             own_root: rootfs.is_some(),
@@ -207,6 +213,7 @@ fn own_credentials() -> Result<Credentials, linux::Error> {
         uid: rustix::process::geteuid().as_raw(),
         gid: rustix::process::getegid().as_raw(),
         groups: groups.into_iter().map(nix::unistd::Gid::as_raw).collect(),
+        home: None,
     })
 }
 

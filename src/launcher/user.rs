@@ -15,6 +15,8 @@ pub(crate) struct Credentials {
     pub(crate) gid: u32,
     /// Supplementary groups.
     pub(crate) groups: BTreeSet<u32>,
+    /// Home directory; `None` where the passwd file has no entry for the user.
+    pub(crate) home: Option<String>,
 }
 
 /// A user or group that the image does not have.
@@ -46,18 +48,20 @@ pub(crate) fn resolve(user: &User, passwd: &str, group: &str) -> Result<Credenti
         (Some(entry), None) => field(entry, 2).ok_or_else(|| UnknownUser::User(who.to_owned()))?,
         (None, None) => return Err(UnknownUser::User(who.to_owned())),
     };
+    let home = entry.as_ref().and_then(|entry| entry.get(5)).filter(|home| !home.is_empty());
+    let home = home.map(|home| (*home).to_owned());
     if let Some(of) = of {
         let gid = number(of)
             .or_else(|| find(group, of, 2).and_then(|entry| field(&entry, 2)))
             .ok_or_else(|| UnknownUser::Group(of.to_owned()))?;
-        return Ok(Credentials { uid, gid, groups: BTreeSet::new() });
+        return Ok(Credentials { uid, gid, groups: BTreeSet::new(), home });
     }
     let gid = entry.as_ref().and_then(|entry| field(entry, 3)).unwrap_or(0);
     let groups = match entry.as_ref().and_then(|entry| entry.first().copied()) {
         Some(name) => groups_of(name, group),
         None => BTreeSet::new(),
     };
-    Ok(Credentials { uid, gid, groups })
+    Ok(Credentials { uid, gid, groups, home })
 }
 
 /// The fields of the first line whose name is `key`, or, where `key` is a number, whose number is.
@@ -110,6 +114,14 @@ mod tests {
         assert_eq!(who("redis:"), Ok((999, 1000, vec![7, 8])));
         assert_eq!(who(""), Ok((0, 0, vec![])));
         assert_eq!(who("root"), Ok((0, 0, vec![])));
+    }
+
+    #[test]
+    fn a_home_is_that_of_the_entry() {
+        let home = |user: &str| resolve(&User(user.to_owned()), PASSWD, GROUP).expect("known").home;
+        assert_eq!(home("redis").as_deref(), Some("/data"));
+        assert_eq!(home("999:7").as_deref(), Some("/data"));
+        assert_eq!(home("1234"), None);
     }
 
     #[test]
