@@ -418,10 +418,15 @@ impl Containerizer {
     /// Undoes what dead owners have left. What cannot be undone stays `STUCK`, for all to see.
     async fn bury(&self, orphans: Vec<(Orphan, RunLock)>) {
         let burials = orphans.into_iter().map(|(orphan, lock)| {
+            let id = orphan.config.container_id.clone();
             let buried = self.inner().actor.dispatch(Bury { orphan }, limits::SHUTDOWN);
             async move {
                 match buried.result().await {
-                    Ok(conclusion) if conclusion.stuck.is_none() => {}
+                    Ok(conclusion) if conclusion.stuck.is_none() => {
+                        if let Err(error) = self.remove(&id).await {
+                            tracing::warn!(%error, "buried, but not forgotten");
+                        }
+                    }
                     Ok(conclusion) => tracing::warn!(?conclusion.remaining, "not buried"),
                     Err(lost) => tracing::warn!(%lost, "not buried"),
                 }

@@ -34,7 +34,7 @@ pub(crate) struct Containerizer {
 struct Living {
     pid: Pid<Supervisor>,
     config: Arc<ContainerConfig>,
-    /// What it left is of no interest to anybody.
+    /// Its owner is dead, so nobody will ask for its record.
     buried: bool,
 }
 
@@ -114,11 +114,10 @@ impl Containerizer {
 
     /// The supervisor ended in order: nothing of the container is left but its record.
     fn ended(&mut self, id: ContainerId, buried: bool) {
-        if buried {
-            // Its owner is dead, so nobody will ask for its record.
-            let discard = Discard { container_id: id, sandbox: Sandbox::Remove };
-            drop(self.rooms.discard.notify(discard));
-        } else if self.events.container(&id).is_some_and(|container| container.state.is_none()) {
+        // Whoever had a container buried forgets it as well, in the same breath: the id may have a
+        // new container by the time this end is noticed here.
+        if !buried && self.events.container(&id).is_some_and(|container| container.state.is_none())
+        {
             // Otherwise somebody was faster and has acknowledged it, or launched it again.
             self.ended.push_back((id, WallTime::now()));
             self.age_records();
