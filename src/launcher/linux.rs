@@ -94,6 +94,9 @@ impl LinuxLauncher {
             if !pidfd::has_ended(pidfd.as_fd(), deadline_ms)? {
                 return Err(linux::Error::new("wait for the init", Errno::TIMEDOUT).into());
             }
+            // One that an earlier containerizer of this process has started has no report that would
+            // reap it. Whatever there is to know of its end is in the status file.
+            let _status = pidfd::reap(pidfd.as_fd());
         }
         Ok(self.cgroups.kill_group_kill(&paths::cgroup(id), deadline)?)
     }

@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use super::mounts::bind;
 use crate::isolators::IsolatorError;
 use crate::linux::Error;
+use crate::linux::fs::Directory;
 use crate::model::{Mount, Volume};
 
 /// What a container's paths are relative to.
@@ -31,9 +32,43 @@ pub(super) fn mounts(volumes: &[Volume], ground: Ground<'_>) -> Result<Vec<Mount
         .iter()
         .map(|volume| {
             check_source(&volume.source)?;
+            if let (Ground::Host { sandbox }, false) = (ground, volume.target.is_absolute()) {
+                target(&volume.target, ground)?;
+                make_place(sandbox, volume)?;
+            }
             Ok(bind(&volume.source, target(&volume.target, ground)?, volume.read_only))
         })
         .collect()
+}
+
+/// Makes the mount point below the sandbox, as the init does in a root file system of the container's
+/// own. Undo: none, it goes with the sandbox.
+fn make_place(sandbox: &Path, volume: &Volume) -> Result<(), IsolatorError> {
+    let mut directory = Directory::open(sandbox)?;
+    let names: Vec<_> = volume
+        .target
+        .components()
+        .filter_map(|component| match component {
+            Component::Normal(name) => Some(name),
+            _ => None,
+        })
+        .collect();
+    let Some((last, parents)) = names.split_last() else { return Ok(()) };
+    // Step by step and through no link: an earlier payload may have owned this sandbox.
+    for name in parents {
+        if directory.stat(name)?.is_none() {
+            directory.mkdir(name)?;
+        }
+        directory = directory.child(name)?;
+    }
+    if directory.stat(last)?.is_some() {
+        return Ok(());
+    }
+    match volume.source.is_dir() {
+        true => directory.mkdir(last)?,
+        false => drop(directory.create(last)?),
+    }
+    Ok(())
 }
 
 fn check_source(source: &Path) -> Result<(), IsolatorError> {
