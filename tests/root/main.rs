@@ -8,14 +8,17 @@
 #[expect(dead_code, reason = "helpers stand ready for the files that come")]
 mod support;
 
+mod alone;
 mod bulk;
 mod embedded;
 mod ends;
+mod guest;
 mod images;
 mod leak_check;
 mod lifecycle;
 mod limits;
 mod main_job;
+mod manners;
 mod refusals;
 mod run;
 mod store;
