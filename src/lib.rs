@@ -58,3 +58,8 @@ mod start;
 
 pub use handle::{Builder, Containerizer, Containers, Job, Stop};
 pub use start::{NotLocked, RunLock, open_store};
+
+/// The programs of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub mod readme {}

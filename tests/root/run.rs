@@ -246,3 +246,47 @@ fn the_quickstart_shows_a_whole_life_and_leaves_nothing() {
     assert_eq!(left, 2, "the world's own two directories");
     world.assert_clean();
 }
+
+#[test]
+fn after_a_kill_one_of_those_who_want_the_name_has_it_and_no_one_meets_the_dead_one() {
+    require!(root, overlayfs);
+    let world = World::new();
+    let image = Images::busybox();
+    let begin = |name: &str, line: &str| {
+        let mut run = world.longshore("run");
+        start(run.args(["--name", name, "--image", &image, "--command", line]))
+    };
+    for _ in 0..3 {
+        let mut lost = begin("lost", "echo up; exec sleep 1000");
+        lost.wait_for_output("up\n");
+        lost.process().signal(Signal::KILL);
+        assert_eq!(lost.finish().code(), 137);
+
+        let wanting = ["lost", "lost", "other"].map(|name| begin(name, "echo $$; read _; exit 3"));
+        let [first, second, other] = wanting.map(|running| running.finish());
+        other.assert_code(3);
+        let mut codes = [first.code(), second.code()];
+        codes.sort_unstable();
+        // The second may also begin when the first has ended.
+        assert!(codes == [3, 125] || codes == [3, 3], "{codes:?}: {first:?} {second:?}");
+    }
+    world.assert_clean();
+}
+
+#[test]
+fn a_signal_during_a_pull_withdraws_it() {
+    require!(root);
+    let world = World::new();
+    // A registry that accepts and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = silent.local_addr().expect("bound");
+    let mut run = world.longshore("run");
+    run.args(["--image", &format!("docker://{address}/library/busybox"), "--command", "true"]);
+    let running = start(&mut run);
+    let (_connection, _) = silent.accept().expect("it asks");
+    running.process().signal(Signal::INT);
+    let ended = running.finish();
+    ended.assert_code(130);
+    assert!(ended.one_error_line().contains("SIGINT"), "{}", ended.stderr);
+    world.assert_clean();
+}
