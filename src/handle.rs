@@ -136,6 +136,11 @@ impl Containerizer {
             self.inner.reserved.remove(id);
             return Err(conflict(format!("container {id} has ended and is not acknowledged")));
         }
+        // Of an agent, or of a run, beside us on the same directories.
+        if std::fs::exists(self.inner.paths.checkpoint(id)).unwrap_or(false) {
+            self.inner.reserved.remove(id);
+            return Err(conflict(format!("container {id} exists already, in another process")));
+        }
         Ok(())
     }
 

@@ -218,11 +218,13 @@ impl Scene {
         Watching(self.node.subscribe(Since::Now))
     }
 
-    /// What ended containers have left on the host; the containerizer's own lock and cgroup are not.
+    /// What ended containers have left on the host; not the containerizer's own lock and cgroup, nor
+    /// the doors of the test.
     pub(crate) fn left(&self) -> Vec<String> {
         let own = |line: &String| {
             let root = Path::new(line.strip_prefix("cgroup ").unwrap_or_default());
             line.ends_with("agent.lock")
+                || line.contains("/doors/")
                 || root.file_name().is_some_and(|name| name == self.world.cgroups_root())
         };
         self.world.leaks().into_iter().filter(|line| !own(line)).collect()

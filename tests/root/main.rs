@@ -21,4 +21,5 @@ mod main_job;
 mod manners;
 mod refusals;
 mod run;
+mod start;
 mod store;

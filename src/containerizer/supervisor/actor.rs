@@ -79,6 +79,8 @@ pub(crate) struct Supervisor {
     remaining: Vec<String>,
     waiting: Vec<Promise<Conclusion>>,
     awaiting_running: Vec<Promise<Result<i32, Conclusion>>>,
+    /// That the payload runs has been published.
+    runs: bool,
     created_ns: i64,
     origin: Option<Origin>,
 }
@@ -117,6 +119,7 @@ impl Supervisor {
             remaining: Vec::new(),
             waiting: Vec::new(),
             awaiting_running: Vec::new(),
+            runs: false,
             created_ns: now.time.unix_ns(),
             origin: Some(origin),
         }
@@ -144,7 +147,10 @@ impl Supervisor {
         if self.state.name() != from {
             self.note_entry(cx);
             let happened = Happened::Entered { from: Some(from) };
-            self.save(cx, Some(happened));
+            match self.state {
+                Lifecycle::Running(_) => self.save_and_tell_running(cx, happened),
+                _ => self.save(cx, Some(happened)),
+            }
         }
         for effect in effects {
             self.perform(cx, effect);
@@ -160,10 +166,6 @@ impl Supervisor {
         match &self.state {
             Lifecycle::Running(_) => {
                 self.note_running();
-                let pid = self.init.map_or(0, |init| init.pid);
-                for waiter in self.awaiting_running.drain(..) {
-                    waiter.set(Ok(pid));
-                }
                 if let Some(timeout) = self.config.timeout {
                     self.arm(cx, timeout, "timeout", Input::Stop(Why::TimedOut));
                 }
@@ -263,6 +265,21 @@ impl Supervisor {
         cx.run("save", saving.result(), |supervisor: &mut Self, _, saved| {
             if let Err(failure) = flatten(Stage::Run, saved) {
                 tracing::warn!(container = %supervisor.id(), %failure.message, "not checkpointed");
+            }
+        });
+    }
+
+    /// Who waits for the payload to run is answered when everybody can see that it does.
+    fn save_and_tell_running(&mut self, cx: &mut Context, happened: Happened) {
+        let pid = self.init.map_or(0, |init| init.pid);
+        let saving = self.saving(Some(happened));
+        cx.run("save running", saving.result(), move |supervisor: &mut Self, _, saved| {
+            if let Err(failure) = flatten(Stage::Run, saved) {
+                tracing::warn!(container = %supervisor.id(), %failure.message, "not checkpointed");
+            }
+            supervisor.runs = true;
+            for waiter in supervisor.awaiting_running.drain(..) {
+                waiter.set(Ok(pid));
             }
         });
     }

@@ -51,8 +51,11 @@ impl Handler<Wait> for Supervisor {
 
 impl Handler<AwaitRunning> for Supervisor {
     fn handle(&mut self, _: AwaitRunning, _: &mut Cx<Self>) -> Reply<Result<i32, Conclusion>> {
-        if let (Lifecycle::Running(_), Some(init)) = (&self.state, self.init) {
-            return Reply::Now(Ok(init.pid));
+        match (&self.state, self.init) {
+            (Lifecycle::Running(_), Some(init)) if self.runs => return Reply::Now(Ok(init.pid)),
+            // It will not run any more, and who knows when it ends.
+            (Lifecycle::Stuck(..), _) => return Reply::Now(Err(self.conclusion())),
+            _ => {}
         }
         let (promise, reply) = Reply::promised();
         self.awaiting_running.push(promise);
