@@ -120,6 +120,7 @@ fn refuse_tree(info: &LaunchInfo) -> Result<(), CompileError> {
     let first = info
         .mounts
         .iter()
+        .chain(&info.volumes)
         .map(|mount| &mount.target)
         .chain(info.devices.iter().map(|device| &device.path))
         .chain(&info.masked_paths)
@@ -214,6 +215,10 @@ impl Compiler<'_> {
         }
         for path in &info.readonly_paths {
             self.step(Step::Readonly(inside(path)?));
+        }
+        // Over whatever they cover; before the root is read-only, for the mount points of theirs.
+        for volume in &info.volumes {
+            self.mount(volume)?;
         }
         if info.readonly_rootfs && self.facts.own_root {
             self.step(Step::ReadonlyRoot);

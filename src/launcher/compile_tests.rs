@@ -110,6 +110,27 @@ fn every_step_stands_in_its_place() {
 }
 
 #[test]
+fn a_volume_covers_what_was_made_before_it() {
+    let volume = Mount {
+        source: MountSource::HostPath("/data".into()),
+        target: "/dev".into(),
+        flags: MountFlags::default(),
+        optional: false,
+    };
+    for may_make_nodes in [true, false] {
+        let launch = LaunchInfo { volumes: vec![volume.clone()], ..launch() };
+        let compiled = compile(&launch, &Facts { may_make_nodes, ..facts() }).expect("compiled");
+        let steps = texts(&compiled);
+        let at = steps.iter().position(|step| step == "mount /data at /dev").expect("it is there");
+        assert_eq!(steps[at - 1], "make /proc/sys read-only");
+        assert_eq!(steps[at + 1], "make the root file system read-only");
+    }
+    let bare = LaunchInfo { volumes: vec![volume], ..LaunchInfo::default() };
+    let host = Facts { own_root: false, ..facts() };
+    assert_eq!(compile(&bare, &host), Err(CompileError::NoMountNamespace("/dev".into())));
+}
+
+#[test]
 fn a_filter_comes_before_the_user_unless_no_new_privs_is_set() {
     let launch = LaunchInfo { no_new_privileges: false, ..launch() };
     let steps = texts(&compile(&launch, &facts()).expect("compiled"));

@@ -132,6 +132,7 @@ fn add<'a>(
     }
     merged.environment.extend(info.environment);
     merged.mounts.extend(info.mounts);
+    merged.volumes.extend(info.volumes);
     merged.devices.extend(info.devices);
     merged.file_operations.extend(info.file_operations);
     merged.masked_paths.extend(info.masked_paths);

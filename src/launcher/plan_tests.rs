@@ -190,6 +190,7 @@ fn harmless() -> impl Strategy<Value = LaunchInfo> {
         }
         LaunchInfo {
             mounts: paths.iter().map(mount).collect(),
+            volumes: paths.iter().rev().map(mount).collect(),
             masked_paths: paths.iter().map(PathBuf::from).collect(),
             cgroups: paths.iter().map(PathBuf::from).collect(),
             supplementary_groups: groups,
@@ -211,6 +212,8 @@ proptest! {
         let all = merged(infos.clone(), true).expect("no conflict is possible");
         let mounts: Vec<_> = infos.iter().flat_map(|info| info.mounts.clone()).collect();
         prop_assert_eq!(&all.mounts, &mounts);
+        let volumes: Vec<_> = infos.iter().flat_map(|info| info.volumes.clone()).collect();
+        prop_assert_eq!(&all.volumes, &volumes);
         let masked: Vec<_> = infos.iter().flat_map(|info| info.masked_paths.clone()).collect();
         prop_assert_eq!(&all.masked_paths, &masked);
         prop_assert_eq!(all.no_new_privileges, infos.iter().any(|info| info.no_new_privileges));

@@ -22,6 +22,9 @@ pub struct LaunchInfo {
     pub user: Option<User>,
     /// Mounted in order, after the root file system is in place and before it is entered.
     pub mounts: Vec<Mount>,
+    /// What the caller shows in the container. Mounted in order, after everything else is done to the
+    /// tree: nothing but a mount point for another volume is ever made in a caller's directory.
+    pub volumes: Vec<Mount>,
     /// Nodes to make in the container's `/dev`.
     pub devices: Vec<DeviceNode>,
     /// Done in order, after the mounts.

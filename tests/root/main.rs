@@ -23,3 +23,4 @@ mod refusals;
 mod run;
 mod start;
 mod store;
+mod volumes;

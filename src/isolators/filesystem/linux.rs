@@ -70,7 +70,7 @@ impl Isolator for Linux {
 
 fn in_the_hosts_files(config: &ContainerConfig) -> Result<LaunchInfo, IsolatorError> {
     let ground = Ground::Host { sandbox: &config.sandbox };
-    Ok(LaunchInfo { mounts: volumes::mounts(&config.volumes, ground)?, ..on_the_host(config) })
+    Ok(LaunchInfo { volumes: volumes::mounts(&config.volumes, ground)?, ..on_the_host(config) })
 }
 
 impl Linux {
@@ -87,13 +87,15 @@ impl Linux {
         }
         mounts.push(mounts::bind(&config.sandbox, self.sandbox_directory.clone(), false));
         let ground = Ground::Rootfs { sandbox: &self.sandbox_directory };
-        mounts.extend(volumes::mounts(&config.volumes, ground)?);
+        let volumes = volumes::mounts(&config.volumes, ground)?;
         if provisioned.read_only {
-            check_mount_points(&provisioned.rootfs, &mounts, &self.sandbox_directory)?;
+            let all = [mounts.as_slice(), volumes.as_slice()].concat();
+            check_mount_points(&provisioned.rootfs, &all, &self.sandbox_directory)?;
         }
         let paths = |list: &[&str]| list.iter().map(PathBuf::from).collect();
         Ok(LaunchInfo {
             mounts,
+            volumes,
             devices: mounts::devices(),
             file_operations: mounts::links(),
             masked_paths: paths(mounts::MASKED),
@@ -221,7 +223,7 @@ mod tests {
     }
 
     fn targets(info: &LaunchInfo) -> Vec<&str> {
-        info.mounts.iter().filter_map(|mount| mount.target.to_str()).collect()
+        info.mounts.iter().chain(&info.volumes).filter_map(|mount| mount.target.to_str()).collect()
     }
 
     fn prepare(isolation: &[&str], context: &LaunchContext) -> Result<LaunchInfo, IsolatorError> {
@@ -260,14 +262,16 @@ mod tests {
 
     #[test]
     fn on_the_hosts_files_only_volumes_are_mounted() {
+        let sandbox = tempfile::tempdir().expect("a scratch directory");
         let mut config = config(None);
+        config.sandbox = sandbox.path().to_owned();
         config.volumes =
             vec![Volume { source: "/usr".into(), target: "data".into(), read_only: true }];
         let info = prepare(&["filesystem/linux"], &context(config, None)).expect("prepared");
-        assert_eq!(targets(&info), ["/sandbox/data"]);
-        assert!(info.mounts[0].flags.read_only);
-        assert!(info.devices.is_empty() && info.masked_paths.is_empty());
-        assert_eq!(info.working_directory, Some("/sandbox".into()));
+        assert_eq!(info.volumes[0].target, sandbox.path().join("data"));
+        assert!(info.volumes[0].flags.read_only);
+        assert!(info.mounts.is_empty() && info.devices.is_empty() && info.masked_paths.is_empty());
+        assert_eq!(info.working_directory.as_deref(), Some(sandbox.path()));
     }
 
     #[test]

@@ -128,8 +128,10 @@ mod tests {
     fn a_relative_target_is_below_the_sandbox() {
         let rootfs = Ground::Rootfs { sandbox: Path::new("/mnt/mesos/sandbox") };
         assert_eq!(landed("data/x", rootfs), Ok("/mnt/mesos/sandbox/data/x".into()));
-        let host = Ground::Host { sandbox: Path::new("/work/a") };
-        assert_eq!(landed("data", host), Ok("/work/a/data".into()));
+        let sandbox = tempfile::tempdir().expect("a scratch directory");
+        let host = Ground::Host { sandbox: sandbox.path() };
+        assert_eq!(landed("data/x", host), Ok(sandbox.path().join("data/x")));
+        assert!(sandbox.path().join("data/x").is_dir(), "the mount point is made");
     }
 
     #[test]
