@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dashmap::mapref::entry::Entry;
 use longshore_actors::{Eventual, Lost, Pid, Runtime, ShutdownPlan};
 
 use crate::containerizer::actor::Containerizer as ContainerizerActor;
@@ -20,10 +21,12 @@ use crate::containerizer::supervisor::messages::{
 };
 use crate::error::{Error, ErrorKind, Stage};
 use crate::events::{ContainerSnapshot, EventHub, Since, Subscription};
+use crate::launcher::Lifetime;
 use crate::limits;
 use crate::model::{ContainerId, End, Failure, Resources, Usage};
 use crate::paths::Paths;
 use crate::spec::ContainerSpec;
+use crate::start::RunLock;
 
 pub use crate::start::Builder;
 
@@ -38,6 +41,7 @@ pub(crate) struct Inner {
     pub(crate) runtime: Runtime,
     pub(crate) actor: Pid<ContainerizerActor>,
     pub(crate) reserved: Reserved,
+    pub(crate) lifetime: Lifetime,
     pub(crate) events: EventHub,
     pub(crate) paths: Paths,
     /// Names of the isolators in use.
@@ -111,6 +115,10 @@ impl Containerizer {
     /// id is in use, or its record is not acknowledged), `Exhausted` (too many launches wait).
     pub fn launch(&self, spec: ContainerSpec) -> Result<Job, Error> {
         let id = spec.container_id().clone();
+        if id.parent().is_some() {
+            let message = format!("container {id}: nested containers are not supported");
+            return Err(Error::new(Stage::Configure, ErrorKind::Unsupported, message).of(&id));
+        }
         let invalid = |error| Error::wrap(Stage::Configure, error).of(&id);
         let config = spec.into_config(self.inner.paths.sandbox(&id)).map_err(invalid)?;
         crate::spec::require_isolators(&config, &self.inner.isolation).map_err(invalid)?;
@@ -126,15 +134,31 @@ impl Containerizer {
         Ok(self.job(id))
     }
 
+    /// In this process first, then for all others. What a stranger has left under this id is not
+    /// ours to write over, nor, if the launch fails, to undo.
     fn reserve(&self, id: &ContainerId) -> Result<(), Error> {
+        let inner = &*self.inner;
         let conflict =
             |message: String| Error::new(Stage::Configure, ErrorKind::Conflict, message).of(id);
-        if !self.inner.reserved.insert(id.clone()) {
-            return Err(conflict(format!("container {id} exists already")));
+        match inner.reserved.entry(id.clone()) {
+            Entry::Occupied(_) => return Err(conflict(format!("container {id} exists already"))),
+            Entry::Vacant(free) => {
+                if inner.events.container(id).is_some() {
+                    let message = format!("container {id} has ended and is not acknowledged");
+                    return Err(conflict(message));
+                }
+                let lock = match inner.lifetime {
+                    Lifetime::Independent => Some(RunLock::take_now(&inner.paths, id)),
+                    Lifetime::WithAgent => None,
+                };
+                let lock = lock.transpose();
+                free.insert(lock.map_err(|error| Error::wrap(Stage::Configure, error).of(id))?);
+            }
         }
-        if self.inner.events.container(id).is_some() {
-            self.inner.reserved.remove(id);
-            return Err(conflict(format!("container {id} has ended and is not acknowledged")));
+        if std::fs::exists(inner.paths.container(id)).unwrap_or(true) {
+            inner.reserved.remove(id);
+            let message = format!("container {id} was left by an agent that is gone");
+            return Err(conflict(message));
         }
         // Of an agent, or of a run, beside us on the same directories.
         if std::fs::exists(self.inner.paths.checkpoint(id)).unwrap_or(false) {
@@ -182,7 +206,7 @@ impl Containerizer {
             }
             // `terminated` is published a moment before the supervisor gives the id back; who acts on
             // the event is not told that there was none.
-            Some(_) if self.inner.reserved.contains(id) => {
+            Some(_) if self.inner.reserved.contains_key(id) => {
                 self.job(id.clone()).wait().await?;
             }
             Some(_) => {}
@@ -199,7 +223,8 @@ impl Containerizer {
     pub async fn shutdown(&self, containers: Containers) -> Result<(), Error> {
         let living = self.inner.actor.dispatch(Close, limits::QUERY).result().await;
         let mut stuck = Vec::new();
-        if let (Containers::Destroy, Ok(living)) = (containers, living) {
+        if let (Containers::Destroy, Ok(living)) = (containers, &living) {
+            let living = living.clone();
             let jobs: Vec<_> = living.into_iter().map(|id| self.job(id)).collect();
             let ends = jobs.iter().map(Job::destroy);
             for end in futures_util::future::join_all(ends).await {
@@ -211,6 +236,13 @@ impl Containerizer {
         self.inner.events.close();
         if let Some(error) = stuck.into_iter().next() {
             return Err(error);
+        }
+        // A second shutdown finds nobody to close, and nothing to do.
+        if let (Containers::Destroy, Err(lost @ (Lost::Deadline { .. } | Lost::Refused(_)))) =
+            (containers, living)
+        {
+            let message = format!("the containers were not destroyed: {lost}");
+            return Err(Error::new(Stage::Destroy, ErrorKind::Internal, message));
         }
         match report.is_clean() {
             true => Ok(()),

@@ -124,6 +124,15 @@ pub const EVENTS_KEPT: usize = 4096;
 /// Messages that wait for one actor.
 pub const MAILBOX: usize = 1024;
 
+/// Messages that wait for the recorder: it serves every container, and what it refuses nobody sees.
+pub const RECORDER_MAILBOX: usize = 65_536;
+
+/// Threads for files that can be many: copies, removals.
+pub const BULK_THREADS: usize = 4;
+
+/// Threads that wait for processes to die; one in uninterruptible sleep holds one up.
+pub const KILL_THREADS: usize = 8;
+
 /// Redirects of one request; registries need two (storage, then a mirror of it).
 pub const REDIRECTS_MAX: usize = 10;
 

@@ -93,6 +93,7 @@ impl Builder {
             runtime: runtime.clone(),
             actor,
             reserved,
+            lifetime: config.lifetime,
             events,
             paths,
             isolation: ground.isolation.clone(),
@@ -109,7 +110,8 @@ fn build_runtime() -> Result<Runtime, Error> {
         .group("kernel", limits::KERNEL_LANES)
         .group("disk", 1)
         .group("images", 1)
-        .lane("bulk", 2)
+        .lane("bulk", limits::BULK_THREADS)
+        .lane("kill", limits::KILL_THREADS)
         .build()
         .map_err(|error| Error::new(Stage::Configure, ErrorKind::Host, error.to_string()))
 }
@@ -328,8 +330,10 @@ impl System<'_> {
         ended: Vec<(ContainerId, i64)>,
     ) -> Result<(Pid<ContainerizerActor>, Reserved), Error> {
         let (paths, events) = (self.paths.clone(), self.events.clone());
-        let disk = Placement::Group("disk");
-        let recorder = self.spawn("recorder", disk, move || Recorder::new(paths, events))?;
+        let recorder = Spawn::new("recorder", move || Recorder::new(paths, events))
+            .capacity(limits::RECORDER_MAILBOX)
+            .place(Placement::Group("disk"));
+        let recorder = self.runtime.spawn(recorder).map_err(|error| internal(&error))?;
         let store = ground.store.clone();
         let images = self.spawn("images", Placement::Group("images"), || Images::new(store))?;
         let fetcher = self.spawn("fetcher", Placement::Group("images"), FetcherActor::new)?;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_actors::{AnyPid, Cx, Exit, Handler, Pid, Placement, Process, Reply, Spawn};
+use longshore_actors::{AnyPid, Cx, Exit, Handler, Pid, Placement, Process, Promise, Reply, Spawn};
 
 use super::messages::{Acknowledge, Bury, Close, Find, Launch};
 use super::recorder::messages::{Discard, Sandbox};
@@ -12,6 +12,7 @@ use super::recovery::Orphan;
 use super::rooms::{Lane, Rooms};
 use super::supervisor::actor::{Assignment, Origin, Supervisor};
 use super::supervisor::messages::Wait;
+use super::supervisor::state::Why;
 use crate::checkpoint;
 use crate::events::{EventHub, WallTime};
 use crate::limits;
@@ -26,6 +27,8 @@ pub(crate) struct Containerizer {
     spawned: u64,
     events: EventHub,
     living: BTreeMap<ContainerId, Living>,
+    /// Containers whose supervisor broke and is being replaced, with those who look for it.
+    rescuing: BTreeMap<ContainerId, Vec<Promise<Option<Pid<Supervisor>>>>>,
     /// Ended containers whose record is kept, the oldest first, with the time of their end.
     ended: VecDeque<(ContainerId, WallTime)>,
     closed: bool,
@@ -54,6 +57,7 @@ impl Containerizer {
             spawned: 0,
             events,
             living: BTreeMap::new(),
+            rescuing: BTreeMap::new(),
             ended: ended.into_iter().map(|(id, ns)| (id, WallTime::from_unix_ns(ns))).collect(),
             closed: false,
         }
@@ -61,7 +65,7 @@ impl Containerizer {
 
     fn supervise(&mut self, cx: &Cx<Self>, config: Arc<ContainerConfig>, origin: Origin) {
         let id = config.container_id.clone();
-        let buried = matches!(origin, Origin::Orphan { .. });
+        let buried = matches!(&origin, Origin::Orphan { why: Why::Orphaned, .. });
         let lane = self.choose_lane(cx);
         self.spawned += 1;
         let (rooms, assigned) = (Arc::clone(&self.rooms), Arc::clone(&config));
@@ -132,6 +136,7 @@ impl Containerizer {
         let reading = cx.blocking("bulk", "read checkpoint", move |_| {
             checkpoint::read::<checkpoint::ContainerV1>(&path)
         });
+        self.rescuing.insert(id.clone(), Vec::new());
         cx.run("rescue", reading.result(), move |containerizer: &mut Self, cx, read| {
             let found = read.ok().and_then(Result::ok).flatten();
             let (init, remembered) = match found {
@@ -139,7 +144,11 @@ impl Containerizer {
                 None => (None, Vec::new()),
             };
             let init = init.map(|(pid, start_time)| crate::launcher::InitPid { pid, start_time });
-            containerizer.supervise(cx, config, Origin::Orphan { init, remembered });
+            let origin = Origin::Orphan { init, remembered, why: Why::Lost };
+            containerizer.supervise(cx, config, origin);
+            for waiter in containerizer.rescuing.remove(&id).into_iter().flatten() {
+                waiter.set(containerizer.living.get(&id).map(|living| living.pid.clone()));
+            }
         });
     }
 }
@@ -161,13 +170,23 @@ impl Process for Containerizer {
 
 impl Handler<Launch> for Containerizer {
     fn handle(&mut self, Launch { config }: Launch, cx: &mut Cx<Self>) -> Reply<()> {
-        self.supervise(cx, config, Origin::Launch);
+        if self.closed {
+            // Nothing of it exists; whoever waits for it learns that it is not known.
+            self.rooms.reserved.remove(&config.container_id);
+        } else {
+            self.supervise(cx, config, Origin::Launch);
+        }
         Reply::Now(())
     }
 }
 
 impl Handler<Find> for Containerizer {
     fn handle(&mut self, find: Find, _: &mut Cx<Self>) -> Reply<Option<Pid<Supervisor>>> {
+        if let Some(waiting) = self.rescuing.get_mut(&find.container_id) {
+            let (promise, reply) = Reply::promised();
+            waiting.push(promise);
+            return reply;
+        }
         Reply::Now(self.living.get(&find.container_id).map(|living| living.pid.clone()))
     }
 }
@@ -180,8 +199,9 @@ impl Handler<Bury> for Containerizer {
     ) -> Reply<super::supervisor::messages::Conclusion> {
         let Orphan { config, init, remembered } = orphan;
         let id = config.container_id.clone();
-        self.rooms.reserved.insert(id.clone());
-        self.supervise(cx, config, Origin::Orphan { init, remembered });
+        self.rooms.reserved.insert(id.clone(), None);
+        let origin = Origin::Orphan { init, remembered, why: Why::Orphaned };
+        self.supervise(cx, config, origin);
         match self.living.get(&id) {
             Some(living) => Reply::Later(living.pid.dispatch(Wait, limits::SHUTDOWN)),
             None => Reply::promised().1,
@@ -192,7 +212,7 @@ impl Handler<Bury> for Containerizer {
 impl Handler<Close> for Containerizer {
     fn handle(&mut self, _: Close, _: &mut Cx<Self>) -> Reply<Vec<ContainerId>> {
         self.closed = true;
-        Reply::Now(self.living.keys().cloned().collect())
+        Reply::Now(self.living.keys().chain(self.rescuing.keys()).cloned().collect())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use dashmap::DashSet;
+use dashmap::DashMap;
 use longshore_actors::{AnyPid, Handle};
 
 use super::recorder::messages::{Conclude, Create, Discard, Publish, Save};
@@ -16,6 +16,7 @@ use crate::limits;
 use crate::model::ContainerId;
 use crate::paths::Paths;
 use crate::provisioner::messages::{Provision, Unprovision};
+use crate::start::RunLock;
 
 /// What serves one container: actors of one arbiter that may block, so that consecutive kernel work
 /// of a stage crosses threads twice and not for every call.
@@ -47,7 +48,9 @@ impl Lane {
 
 /// Ids that somebody has launched and that have not ended; shared with the handles, so that an id in
 /// use is refused before anything is sent.
-pub(crate) type Reserved = Arc<DashSet<ContainerId>>;
+///
+/// An agent's container comes with the lock that other processes see; a run holds its own.
+pub(crate) type Reserved = Arc<DashMap<ContainerId, Option<RunLock>>>;
 
 /// What serves all containers.
 #[derive(Debug, Clone)]

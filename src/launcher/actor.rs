@@ -108,9 +108,13 @@ impl Handler<Fork> for Launcher {
 }
 
 impl Handler<Kill> for Launcher {
-    fn handle(&mut self, message: Kill, _: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
-        let killed = self.linux.kill(&message.container_id, message.init, limits::KILL);
-        Reply::Now(killed.map_err(|error| failure(Stage::Destroy, &error)))
+    /// On a thread of its own: waiting for a process that will not die must hold up nobody else.
+    fn handle(&mut self, message: Kill, cx: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
+        let linux = Arc::clone(&self.linux);
+        Reply::Later(cx.blocking("kill", "kill", move |_| {
+            let killed = linux.kill(&message.container_id, message.init, limits::KILL);
+            killed.map_err(|error| failure(Stage::Destroy, &error))
+        }))
     }
 }
 

@@ -1,10 +1,10 @@
 //! The provisioner's actors: one for images, which waits for networks, and one on each lane, which
 //! makes root file systems and may block.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use longshore_actors::{Cx, Discarder, Handle, Handler, Lost, Message, Process, Promise, Reply};
+use longshore_actors::{Cx, Discarder, Handle, Handler, Message, Process, Promise, Reply};
 
 use super::backends::Exposure;
 use super::messages::{ProgressSink, Provision, Unprovision};
@@ -95,6 +95,8 @@ pub(crate) struct ProvisionerActor {
     images: Handle<GetImage>,
     /// Images on their way, by container.
     pulling: BTreeMap<ContainerId, Discarder>,
+    /// Containers for which something is being made.
+    assembling: BTreeSet<ContainerId>,
 }
 
 impl ProvisionerActor {
@@ -103,18 +105,40 @@ impl ProvisionerActor {
         exposure: Exposure,
         images: Handle<GetImage>,
     ) -> Self {
-        Self { provisioner, exposure, images, pulling: BTreeMap::new() }
+        Self {
+            provisioner,
+            exposure,
+            images,
+            pulling: BTreeMap::new(),
+            assembling: BTreeSet::new(),
+        }
     }
 
+    /// Makes the root file system, beside other containers' work: a copy takes its time.
     fn assemble(
-        &self,
-        id: &ContainerId,
-        image: Result<Result<StoredImage, Failure>, Lost>,
-    ) -> Result<Provisioned, Failure> {
-        let image = flatten(Stage::Provision, image)?;
-        let assembled: Result<_, ProvisionError> =
-            self.provisioner.provision(id, &image, self.exposure);
-        assembled.map_err(|error| failure(Stage::Provision, &error))
+        &mut self,
+        cx: &mut Cx<Self>,
+        id: ContainerId,
+        image: StoredImage,
+        promise: Promise<Result<Provisioned, Failure>>,
+    ) {
+        let (provisioner, exposure, of) =
+            (Arc::clone(&self.provisioner), self.exposure, id.clone());
+        let assemble = move || {
+            let assembled = provisioner.provision(&of, &image, exposure);
+            assembled.map_err(|error: ProvisionError| failure(Stage::Provision, &error))
+        };
+        // A mount is done at once, and a second thread would cost more than it does.
+        if self.provisioner.backend() != "copy" {
+            promise.set(assemble());
+            return;
+        }
+        self.assembling.insert(id.clone());
+        let assembling = cx.blocking("bulk", "assemble", move |_| assemble());
+        cx.run("assemble", assembling.result(), move |provisioner: &mut Self, _, assembled| {
+            provisioner.assembling.remove(&id);
+            promise.set(flatten(Stage::Provision, assembled));
+        });
     }
 }
 
@@ -145,26 +169,34 @@ impl Handler<Provision> for ProvisionerActor {
                 }
             }
         };
-        cx.run("provision", waiting, move |provisioner: &mut Self, _, image| {
+        cx.run("provision", waiting, move |provisioner: &mut Self, cx, image| {
             provisioner.pulling.remove(&id);
-            let provisioned = match promise.is_discarded() {
-                true => Err(withdrawn()),
-                false => provisioner.assemble(&id, image),
-            };
-            promise.set(provisioned);
+            match flatten(Stage::Provision, image) {
+                _ if promise.is_discarded() => drop(promise.set(Err(withdrawn()))),
+                Err(failure) => drop(promise.set(Err(failure))),
+                Ok(image) => provisioner.assemble(cx, id, image, promise),
+            }
         });
         reply
     }
 }
 
 impl Handler<Unprovision> for ProvisionerActor {
-    fn handle(&mut self, message: Unprovision, _: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
-        let id = &message.container_id;
+    fn handle(&mut self, message: Unprovision, cx: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
+        let id = message.container_id;
         // A provision whose deadline has passed may still wait for its image.
-        if let Some(discarder) = self.pulling.remove(id) {
+        if let Some(discarder) = self.pulling.remove(&id) {
             discarder.discard("the container is being removed");
         }
-        let removed = self.provisioner.destroy(id);
-        Reply::Now(removed.map_err(|error| failure(Stage::Destroy, &error)))
+        if self.assembling.contains(&id) {
+            let message = format!("the root file system of {id} is still being made");
+            let kind = ErrorKind::Conflict;
+            return Reply::Now(Err(Failure { stage: Stage::Destroy, kind, errno: None, message }));
+        }
+        let provisioner = Arc::clone(&self.provisioner);
+        // What a payload has written can be large.
+        Reply::Later(cx.blocking("bulk", "unprovision", move |_| {
+            provisioner.destroy(&id).map_err(|error| failure(Stage::Destroy, &error))
+        }))
     }
 }

@@ -18,6 +18,9 @@ use crate::paths::Paths;
 /// What a file says whose holder is no owner but undoes what a dead one has left.
 const BURYING: &str = "burying";
 
+/// How the holder of an agent's container begins: its record outlives the lock.
+const AGENT: &str = "agent ";
+
 /// Says to every other process that this one owns the container of an id.
 #[derive(Debug)]
 #[must_use = "the lock is given back when this is dropped"]
@@ -106,6 +109,20 @@ impl RunLock {
         }
     }
 
+    /// The lock for an agent's container; `InUse` also where a burial of this id is going on.
+    pub(crate) fn take_now(paths: &Paths, id: &ContainerId) -> Result<Self, NotLocked> {
+        let path = paths.run_lock(id);
+        let failed = |error| NotLocked::File { path: path.clone(), error };
+        fs::create_dir_all(paths.run_locks()).map_err(failed)?;
+        let holder = format!("{AGENT}{}", std::process::id());
+        if let Some(file) = create(&path, &holder).map_err(failed)? {
+            return Ok(Self { path, file });
+        }
+        let lock = Self::dead(path.clone()).ok_or(NotLocked::InUse { id: id.clone() })?;
+        write(&lock.file, &holder).map_err(failed)?;
+        Ok(lock)
+    }
+
     /// The lock of a container whose owner, if it had one, is dead; held while it is buried. `None`:
     /// its owner lives, or somebody else buries it.
     pub(crate) fn claim(paths: &Paths, id: &ContainerId) -> Option<Self> {
@@ -119,13 +136,21 @@ impl RunLock {
         Some(lock)
     }
 
-    /// Removes the locks of dead owners that had no container yet, or none any more.
+    /// Removes the locks of dead owners that had no container yet, or none any more, and what a run
+    /// that died between its container's end and its own has left: record and sandbox.
     pub(crate) fn sweep(paths: &Paths) {
         for entry in fs::read_dir(paths.run_locks()).into_iter().flatten().flatten() {
             let id = entry.file_name().to_str().and_then(|name| name.parse().ok());
             // Those with a container are removed with it.
-            if id.is_some_and(|id| !fs::exists(paths.container(&id)).unwrap_or(true)) {
-                drop(Self::dead(entry.path()));
+            let gone = |id: &ContainerId| !fs::exists(paths.container(id)).unwrap_or(true);
+            let Some(id) = id.filter(gone) else { continue };
+            let Some(mut lock) = Self::dead(entry.path()) else { continue };
+            let mut holder = String::new();
+            let read = lock.file.read_to_string(&mut holder);
+            if read.is_ok() && !holder.starts_with(AGENT) {
+                // Absent is fine; what cannot be removed now is found by the next one.
+                let _ = fs::remove_file(paths.records().join(id.to_string()));
+                let _ = fs::remove_dir_all(paths.sandbox(&id));
             }
         }
     }

@@ -146,14 +146,22 @@ impl Handler<Conclude> for Recorder {
 }
 
 impl Handler<Discard> for Recorder {
-    fn handle(&mut self, message: Discard, _: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
-        let id = &message.container_id;
-        let sandbox = match message.sandbox {
-            Sandbox::Keep => Ok(()),
-            Sandbox::Remove => remove_tree(&self.paths.sandbox(id)),
-        };
-        let record = remove_file(&self.paths.records().join(id.to_string()));
-        self.events.forget(id);
-        Reply::Now(stage(Stage::Destroy, sandbox.and(record)))
+    fn handle(&mut self, message: Discard, cx: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
+        let id = message.container_id;
+        let record = self.paths.records().join(id.to_string());
+        let removed = remove_file(&record);
+        self.events.forget(&id);
+        let removed = stage(Stage::Destroy, removed);
+        match (removed, message.sandbox) {
+            (removed, Sandbox::Keep) => Reply::Now(removed),
+            (Err(failure), Sandbox::Remove) => Reply::Now(Err(failure)),
+            // What a payload has written can be large: it is removed beside everybody's records.
+            (Ok(()), Sandbox::Remove) => {
+                let sandbox = self.paths.sandbox(&id);
+                Reply::Later(cx.blocking("bulk", "remove sandbox", move |_| {
+                    stage(Stage::Destroy, remove_tree(&sandbox))
+                }))
+            }
+        }
     }
 }

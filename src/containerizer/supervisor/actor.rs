@@ -26,7 +26,7 @@ use crate::launcher::messages::Control;
 use crate::limits;
 use crate::messages::flatten;
 use crate::model::{
-    ContainerConfig, ContainerId, End, Failure, Limitation, Provisioned, Rootfs, Usage,
+    ContainerConfig, ContainerId, End, Failure, Limitation, Provisioned, Rootfs, State, Usage,
 };
 
 type Context = Cx<Supervisor>;
@@ -44,7 +44,7 @@ pub(crate) enum Origin {
     /// It is to be launched.
     Launch,
     /// Its owner died, or its supervisor did; all is undone.
-    Orphan { init: Option<InitPid>, remembered: Remembered },
+    Orphan { init: Option<InitPid>, remembered: Remembered, why: Why },
 }
 
 /// Owns all state of one container.
@@ -57,6 +57,8 @@ pub(crate) struct Supervisor {
     attempt: u64,
     /// Asks the step in flight to settle early.
     discarder: Option<Discarder>,
+    /// The state that observers know of.
+    published: State,
     /// As it is published.
     snapshot: ContainerSnapshot,
     provisioned: Option<Arc<Provisioned>>,
@@ -79,8 +81,6 @@ pub(crate) struct Supervisor {
     remaining: Vec<String>,
     waiting: Vec<Promise<Conclusion>>,
     awaiting_running: Vec<Promise<Result<i32, Conclusion>>>,
-    /// That the payload runs has been published.
-    runs: bool,
     created_ns: i64,
     origin: Option<Origin>,
 }
@@ -102,6 +102,7 @@ impl Supervisor {
             state: Lifecycle::launch().state,
             attempt: 0,
             discarder: None,
+            published: State::Provisioning,
             snapshot,
             provisioned: None,
             prepared: Prepared::default(),
@@ -119,7 +120,6 @@ impl Supervisor {
             remaining: Vec::new(),
             waiting: Vec::new(),
             awaiting_running: Vec::new(),
-            runs: false,
             created_ns: now.time.unix_ns(),
             origin: Some(origin),
         }
@@ -147,10 +147,7 @@ impl Supervisor {
         if self.state.name() != from {
             self.note_entry(cx);
             let happened = Happened::Entered { from: Some(from) };
-            match self.state {
-                Lifecycle::Running(_) => self.save_and_tell_running(cx, happened),
-                _ => self.save(cx, Some(happened)),
-            }
+            self.save(cx, Some(happened));
         }
         for effect in effects {
             self.perform(cx, effect);
@@ -177,7 +174,6 @@ impl Supervisor {
                 }
                 self.snapshot.failure = Some(failure.clone());
                 self.snapshot.remaining.clone_from(&self.remaining);
-                self.answer_waiting();
             }
             Lifecycle::Destroying(..) => {
                 self.remaining.clear();
@@ -261,27 +257,28 @@ impl Supervisor {
 
     /// Checkpoints, and publishes what happened once that is written.
     fn save(&mut self, cx: &mut Context, happened: Option<Happened>) {
-        let saving = self.saving(happened);
-        cx.run("save", saving.result(), |supervisor: &mut Self, _, saved| {
+        let (saving, state) = (self.saving(happened), self.state.name());
+        cx.run("save", saving.result(), move |supervisor: &mut Self, _, saved| {
             if let Err(failure) = flatten(Stage::Run, saved) {
                 tracing::warn!(container = %supervisor.id(), %failure.message, "not checkpointed");
             }
+            supervisor.published = state;
+            supervisor.answer_published();
         });
     }
 
-    /// Who waits for the payload to run is answered when everybody can see that it does.
-    fn save_and_tell_running(&mut self, cx: &mut Context, happened: Happened) {
-        let pid = self.init.map_or(0, |init| init.pid);
-        let saving = self.saving(Some(happened));
-        cx.run("save running", saving.result(), move |supervisor: &mut Self, _, saved| {
-            if let Err(failure) = flatten(Stage::Run, saved) {
-                tracing::warn!(container = %supervisor.id(), %failure.message, "not checkpointed");
+    /// Whoever waits for a state hears of it when observers do, not before.
+    fn answer_published(&mut self) {
+        match (&self.state, self.published) {
+            (Lifecycle::Running(_), State::Running) => {
+                let pid = self.init.map_or(0, |init| init.pid);
+                for waiter in self.awaiting_running.drain(..) {
+                    waiter.set(Ok(pid));
+                }
             }
-            supervisor.runs = true;
-            for waiter in supervisor.awaiting_running.drain(..) {
-                waiter.set(Ok(pid));
-            }
-        });
+            (Lifecycle::Stuck(..), State::Stuck) => self.answer_waiting(),
+            _ => {}
+        }
     }
 
     fn saving(&self, happened: Option<Happened>) -> Eventual<Result<(), Failure>> {
@@ -379,10 +376,10 @@ impl Supervisor {
 impl Process for Supervisor {
     fn initialize(&mut self, cx: &mut Cx<Self>) -> Result<(), longshore_actors::Fault> {
         let next = match self.origin.take() {
-            Some(Origin::Orphan { init, remembered }) => {
+            Some(Origin::Orphan { init, remembered, why }) => {
                 self.init = init;
                 self.prepared.remembered = remembered;
-                Lifecycle::orphan()
+                Lifecycle::orphan(why)
             }
             Some(Origin::Launch) | None => Lifecycle::launch(),
         };

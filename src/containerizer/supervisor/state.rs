@@ -77,6 +77,8 @@ pub(crate) enum Why {
     TimedOut,
     /// Its owner died and left it.
     Orphaned,
+    /// Its supervisor broke.
+    Lost,
 }
 
 /// What the end of a container came from.
@@ -189,8 +191,8 @@ impl Lifecycle {
     }
 
     /// A container whose owner died at an unknown point: everything is undone.
-    pub(crate) fn orphan() -> Next {
-        undo(Step::Kill, Ending { cause: Cause::Wanted(Why::Orphaned), status: None, ran: false })
+    pub(crate) fn orphan(why: Why) -> Next {
+        undo(Step::Kill, Ending { cause: Cause::Wanted(why), status: None, ran: false })
     }
 
     /// The name of the state for events and status.

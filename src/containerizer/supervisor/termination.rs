@@ -65,6 +65,8 @@ fn never_ran(cause: &Cause) -> Option<Failure> {
         Cause::Wanted(Why::TimedOut) => withdrawn("timed out before its payload ran"),
         Cause::Wanted(Why::Orphaned) => withdrawn("its owner died and left it")
             .map(|failure| Failure { stage: Stage::Destroy, ..failure }),
+        Cause::Wanted(Why::Lost) => withdrawn("its supervisor broke, and it was destroyed")
+            .map(|failure| Failure { stage: Stage::Destroy, kind: ErrorKind::Internal, ..failure }),
         Cause::Limited => withdrawn("a limit was reached before its payload ran"),
         Cause::Exited => None,
     }

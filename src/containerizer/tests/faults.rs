@@ -123,7 +123,7 @@ async fn a_supervisor_that_breaks_is_replaced_and_its_container_destroyed() {
     let _rule = world.runtime.filter().on(Match::any().label("GetUsage").nth(1), Fate::Panic);
     let asked = crate::containerizer::supervisor::messages::GetUsage;
     drop(world.ask(&id, asked).await);
-    let log = world.log_until("its owner died and left it").await;
+    let log = world.log_until("its supervisor broke, and it was destroyed").await;
     assert!(log.contains("a terminated"), "{log}");
     world.assert_clean().await;
 }

@@ -169,3 +169,17 @@ async fn an_end_is_on_disk_and_survives_until_it_is_acknowledged() {
     assert!(world.events.container(&id).is_none());
     world.assert_clean().await;
 }
+
+#[tokio::test]
+async fn who_awaits_the_start_of_a_stuck_container_learns_that_it_is_stuck() {
+    let world = World::new();
+    let id = World::id("a");
+    world.host.fail_next("fork");
+    world.host.fail_next("kill");
+    world.launch(World::config("a")).await;
+    let awaited = world.ask(&id, AwaitRunning).await.result().await.expect("answered");
+    let conclusion = awaited.expect_err("it never ran");
+    assert_eq!(conclusion.remaining, ["kill was refused"]);
+    let _ = world.ask(&id, Destroy).await.await;
+    world.assert_clean().await;
+}

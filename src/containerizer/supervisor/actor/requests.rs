@@ -5,7 +5,7 @@ use longshore_actors::{Cx, Eventual, Handler, Reply};
 use super::super::messages::{
     AwaitRunning, Conclusion, Destroy, GetUsage, SetResources, Signal, Stop, Wait,
 };
-use super::super::state::{Input, Lifecycle, Why};
+use super::super::state::{Input, Why};
 use super::Supervisor;
 use crate::error::{ErrorKind, Stage};
 use crate::events::LayerProgress;
@@ -34,31 +34,17 @@ impl Supervisor {
 
 impl Handler<Wait> for Supervisor {
     fn handle(&mut self, _: Wait, _: &mut Cx<Self>) -> Reply<Conclusion> {
-        match &self.state {
-            Lifecycle::Stuck(..) => Reply::Now(self.conclusion()),
-            Lifecycle::Provisioning(_)
-            | Lifecycle::Preparing(_)
-            | Lifecycle::Forking(_)
-            | Lifecycle::Isolating(_)
-            | Lifecycle::Fetching(_)
-            | Lifecycle::Starting(_)
-            | Lifecycle::Running(_)
-            | Lifecycle::Destroying(..)
-            | Lifecycle::Ended(_) => self.at_the_end(),
-        }
+        let reply = self.at_the_end();
+        self.answer_published();
+        reply
     }
 }
 
 impl Handler<AwaitRunning> for Supervisor {
     fn handle(&mut self, _: AwaitRunning, _: &mut Cx<Self>) -> Reply<Result<i32, Conclusion>> {
-        match (&self.state, self.init) {
-            (Lifecycle::Running(_), Some(init)) if self.runs => return Reply::Now(Ok(init.pid)),
-            // It will not run any more, and who knows when it ends.
-            (Lifecycle::Stuck(..), _) => return Reply::Now(Err(self.conclusion())),
-            _ => {}
-        }
         let (promise, reply) = Reply::promised();
         self.awaiting_running.push(promise);
+        self.answer_published();
         reply
     }
 }
