@@ -144,7 +144,7 @@ async fn argv_and_environment_arrive_exactly() {
     let mut launch = World::launch(&["/bin/payload", "env"]);
     launch.environment.insert("EMPTY".to_owned(), String::new());
     launch.environment.insert("A".to_owned(), "b=c d".to_owned());
-    assert_eq!(world.run(launch).await.output, "A=b=c d\nEMPTY=\nPATH=/bin:/usr/bin\n");
+    assert_eq!(world.run(launch).await.output, "A=b=c d\nEMPTY=\nHOME=/\nPATH=/bin:/usr/bin\n");
 }
 
 #[tokio::test]
