@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use longshore::error::{ErrorKind, Stage};
 use longshore::events::EventKind;
-use longshore::model::{End, Failure, Uri};
+use longshore::model::{End, Failure, Uri, Volume};
 use longshore::spec::ContainerSpec;
 use longshore::{Job, Stop};
 
 use crate::embedded::{Door, code, embedded, root_of, within, write};
+use crate::layout;
 
 const TERM: i32 = 15;
 const USR1: i32 = 10;
@@ -132,6 +133,37 @@ fn a_stop_lets_the_payload_have_the_last_word_and_a_stubborn_one_is_killed() {
         let termination = within(job.stop(stop)).await.expect("it stops").termination;
         let termination = termination.expect("it ran");
         assert_eq!((termination.signal, termination.stopped), (Some(9), true));
+    });
+}
+
+#[test]
+fn an_image_says_who_runs_what_where_and_how_it_is_stopped() {
+    embedded(async |scene| {
+        let (root, to) = (root_of(&scene.world), scene.world.path().join("layout"));
+        let line = "trap 'exit 21' USR1; id -un; pwd; echo $GREETING; echo up > $DOOR; \
+                    while :; do sleep 1 & wait; done";
+        let config = serde_json::json!({
+            "User": "user", "WorkingDir": "/made/by/us", "StopSignal": "SIGUSR1",
+            "Env": ["GREETING=hello", "PATH=/bin"],
+            "Entrypoint": ["/bin/sh", "-c"], "Cmd": [line],
+        });
+        layout::write(&root, &config, &to);
+        let reference = format!("oci:{}:latest", to.display());
+        let volume = Volume {
+            source: scene.world.path().join("doors"),
+            target: "/doors".into(),
+            read_only: false,
+        };
+        let spec = ContainerSpec::image("imaged", &reference).expect("both are valid");
+        let spec = spec.volume(volume).env("DOOR", "/doors/imaged");
+        let (job, _door, _) = scene.up(spec).await;
+        let status = job.status().expect("it runs");
+        assert_eq!(status.argv, ["/bin/sh", "-c", line]);
+        assert!(status.image.as_ref().is_some_and(|image| image.digest.is_some()), "{status:?}");
+        let stop = Stop::from_image().grace(Duration::from_secs(100));
+        let end = within(job.stop(stop)).await.expect("it stops");
+        assert_eq!(code(&end), 21, "{end:?}");
+        assert_eq!(scene.stdout("imaged"), "user\n/made/by/us\nhello\n");
     });
 }
 
