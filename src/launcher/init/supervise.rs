@@ -175,12 +175,14 @@ struct Starting {
 impl Starting {
     fn read(&mut self, channel: &Channel) {
         let mut bytes = [0_u8; 8];
-        match sys::read(self.errors, &mut bytes) {
+        let read = sys::read(self.errors, &mut bytes);
+        // Closed before the agent is told, so that who hears of the start finds us with what we keep.
+        sys::close(self.errors);
+        self.errors = -1;
+        match read {
             Ok(8) => self.failure = Some(Failure::decode(bytes)),
             Ok(_) | Err(_) => channel.started(),
         }
-        sys::close(self.errors);
-        self.errors = -1;
     }
 
     /// The payload's process is gone: if it never got to its program, that is the end.
