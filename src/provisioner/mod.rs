@@ -11,6 +11,7 @@ pub mod backends;
 mod extract;
 pub mod layer;
 pub(crate) mod messages;
+mod named_lock;
 mod replicate;
 pub mod stores;
 mod targets;

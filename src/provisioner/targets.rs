@@ -1,14 +1,13 @@
 //! Images shown at a directory of the operator's choice: `provision REF DIR`, `unprovision DIR`.
 //!
 //! ```text
-//! <work_dir>/provisioner/targets/<hex of DIR>.lock    flock: one at a time for each DIR
+//! <work_dir>/provisioner/targets/<hex of DIR>.lock    flock: one at a time for each DIR, while it is at work
 //! <work_dir>/provisioner/targets/<hex of DIR>/target  what was made (JSON), before it is attached
 //! <work_dir>/provisioner/targets/<hex of DIR>/backends/…
 //! ```
 //!
 //! Only a mount that is the recorded one is ever unmounted.
 
-use std::fs::{File, OpenOptions};
 use std::io::ErrorKind as IoKind;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -17,9 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use super::assemble::{ProvisionError, Provisioner, remove_backends};
 use super::backends::{BackendError, Exposure};
+use super::named_lock::NamedLock;
 use super::stores::StoredImage;
 use crate::error::ErrorKind;
-use crate::linux::fs::{self, FlockOperation};
+use crate::linux::fs;
 use crate::linux::overlay;
 use crate::model::Rootfs;
 use crate::paths::Paths;
@@ -54,22 +54,24 @@ impl Provisioner {
         if is_ours(&owner, &directory)? {
             return refuse("an image is provisioned here already", ErrorKind::Conflict);
         }
-        let made = match std::fs::read_dir(&directory) {
-            Err(error) if error.kind() == IoKind::NotFound => true,
-            Err(error) if error.kind() == IoKind::NotADirectory => {
-                return refuse("is no directory", ErrorKind::InvalidRequest);
-            }
-            result => match result.map_err(ProvisionError::file(&directory))?.next() {
-                None => false,
-                Some(_) => return refuse("is not empty", ErrorKind::InvalidRequest),
-            },
-        };
         // What a command that died has left of an earlier attempt.
         clean(self, &owner)?;
+        let made = match look(&directory)? {
+            There::Nothing => true,
+            There::Empty => false,
+            There::Else(reason) => return refuse(reason, ErrorKind::InvalidRequest),
+        };
+        if made {
+            std::fs::create_dir(&directory).map_err(ProvisionError::file(&directory))?;
+        }
         let shown = self.show(image, &owner, &directory, made);
         if shown.is_err() {
             // The first error counts; a repeated command, or unprovision, cleans what is left.
             let _ = clean(self, &owner);
+            if made {
+                // Without a record, nobody else knows whose it is.
+                let _ = std::fs::remove_dir(&directory);
+            }
         }
         shown
     }
@@ -96,9 +98,6 @@ impl Provisioner {
         let text = serde_json::to_vec(&record).expect("plain data");
         let path = owner.join("target");
         fs::replace_file(&path, &text).map_err(|error| kernel(&path, error))?;
-        if made {
-            std::fs::create_dir(directory).map_err(ProvisionError::file(directory))?;
-        }
         overlay::attach(&mount, directory)
             .and_then(|()| overlay::share_one_way(directory))
             .map_err(|error| kernel(directory, error))
@@ -114,11 +113,15 @@ impl Provisioner {
         let _lock = lock(&owner)?;
         match read(&owner)? {
             Some(_) => clean(self, &owner),
-            None => Err(ProvisionError::Target {
-                directory,
-                reason: "no image was provisioned here".to_owned(),
-                kind: ErrorKind::NotFound,
-            }),
+            None => {
+                // A command that died before it had a record has left a lease at most.
+                clean(self, &owner)?;
+                Err(ProvisionError::Target {
+                    directory,
+                    reason: "no image was provisioned here".to_owned(),
+                    kind: ErrorKind::NotFound,
+                })
+            }
         }
     }
 }
@@ -141,7 +144,8 @@ fn clean(provisioner: &Provisioner, owner: &Path) -> Result<(), ProvisionError> 
         }
         if record.made {
             match std::fs::remove_dir(directory) {
-                Err(error) if error.kind() == IoKind::NotFound => {}
+                // What somebody else has put in its place, or into it, is theirs.
+                Err(error) if is_no_more_ours(error.kind()) => {}
                 result => result.map_err(ProvisionError::file(directory))?,
             }
         }
@@ -149,6 +153,38 @@ fn clean(provisioner: &Provisioner, owner: &Path) -> Result<(), ProvisionError> 
     remove_backends(owner)?;
     provisioner.store().release(owner)?;
     fs::remove_path(owner).map_err(|error| kernel(owner, error))
+}
+
+fn is_no_more_ours(kind: IoKind) -> bool {
+    matches!(kind, IoKind::NotFound | IoKind::NotADirectory | IoKind::DirectoryNotEmpty)
+}
+
+/// What is at a directory that shall show an image.
+enum There {
+    Nothing,
+    /// A directory with nothing in it.
+    Empty,
+    /// Something that is not to be covered, and what.
+    Else(&'static str),
+}
+
+/// Links have been followed already: one that is left leads nowhere.
+fn look(directory: &Path) -> Result<There, ProvisionError> {
+    let kind = match directory.symlink_metadata() {
+        Err(error) if error.kind() == IoKind::NotFound => return Ok(There::Nothing),
+        found => found.map_err(ProvisionError::file(directory))?.file_type(),
+    };
+    if kind.is_symlink() {
+        return Ok(There::Else("is a link that leads nowhere"));
+    }
+    if !kind.is_dir() {
+        return Ok(There::Else("is no directory"));
+    }
+    let mut entries = std::fs::read_dir(directory).map_err(ProvisionError::file(directory))?;
+    Ok(match entries.next() {
+        None => There::Empty,
+        Some(_) => There::Else("is not empty"),
+    })
 }
 
 fn kernel(path: &Path, error: crate::linux::Error) -> ProvisionError {
@@ -199,16 +235,12 @@ fn whole(directory: &Path) -> Result<PathBuf, ProvisionError> {
     Ok(parent.join(name))
 }
 
-fn lock(owner: &Path) -> Result<File, ProvisionError> {
+fn lock(owner: &Path) -> Result<NamedLock, ProvisionError> {
     let path = owner.with_extension("lock");
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(ProvisionError::file(parent))?;
     }
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create(true).truncate(false).open(&path);
-    let file = file.map_err(ProvisionError::file(&path))?;
-    fs::lock(&file, FlockOperation::LockExclusive).map_err(|error| kernel(&path, error))?;
-    Ok(file)
+    NamedLock::take(&path).map_err(|error| kernel(&path, error))
 }
 
 /// The directories at which images are shown, of this and earlier boots.

@@ -318,6 +318,48 @@ fn an_image_shown_at_a_directory_comes_and_goes_whole() {
 }
 
 #[test]
+fn what_cannot_be_shown_at_a_path_leaves_nothing() {
+    require!(root, overlayfs);
+    let world = World::new();
+    let node = Node::new(&world);
+    let image = node.get(&Images::busybox());
+    let provisioner = node.provisioner("overlay");
+    let (link, file) = (world.path().join("link"), world.path().join("file"));
+    std::os::unix::fs::symlink("nowhere", &link).expect("made");
+    std::fs::write(&file, "").expect("made");
+    let refused = |target: &Path, word: &str| {
+        let error = provisioner.provision_at(&image, target).expect_err("refused");
+        assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{error}");
+        assert!(error.to_string().contains(word), "{error}");
+    };
+    refused(&link, "leads nowhere");
+    refused(&file, "no directory");
+    assert_eq!(provisioner.unprovision(&link).expect_err("none").kind(), ErrorKind::NotFound);
+    // What lies in place of a directory that we made, once the mount is gone, is not ours.
+    let target = world.path().join("target");
+    provisioner.provision_at(&image, &target).expect("shown");
+    rustix::mount::unmount(&target, rustix::mount::UnmountFlags::empty()).expect("it is mounted");
+    std::fs::remove_dir(&target).expect("we made it");
+    std::os::unix::fs::symlink("nowhere", &target).expect("made");
+    provisioner.unprovision(&target).expect("the rest goes");
+    assert!(target.is_symlink());
+    // A failure after the directory was made takes it back: bind shows one layer, not six.
+    let redis = Images::with(&["redis"]).image("library_redis_7.0").join("oci");
+    let redis = node.get(&format!("oci:{}", redis.display()));
+    let absent = world.path().join("absent");
+    node.provisioner("bind").provision_at(&redis, &absent).expect_err("six layers");
+    assert!(!absent.exists());
+    drop((image, redis));
+    let left = std::fs::read_dir(node.paths.provisioner().join("targets")).expect("listed");
+    assert_eq!(left.count(), 0, "neither locks nor records");
+    for part in ["leases", "pulls"] {
+        let left = std::fs::read_dir(node.paths.store().join(part)).expect("listed");
+        assert_eq!(left.count(), 0, "{part}");
+    }
+    world.assert_clean();
+}
+
+#[test]
 fn a_mount_that_somebody_else_made_over_ours_is_not_touched() {
     require!(root, overlayfs);
     let world = World::new();

@@ -10,7 +10,8 @@
 //!   staging/<uuid>/               what one pull makes; <uuid>.lock is held while it lives
 //!   leases/<uuid>                 what a living process uses; held while it lives
 //!   leases/c-<hex>-<uuid>         what a container uses, for as long as its directory is there
-//!   pulls/<hex>                   flock: one pull of an image at a time, over all processes
+//!   pulls/<hex>                   flock: one pull of an image at a time, over all processes; goes
+//!                                 with the pull
 //!   trash/<uuid>/                 on its way out; anybody may finish that
 //! ```
 //!
@@ -35,6 +36,7 @@ use super::table::{Row, Table};
 use crate::linux::fs::{self, Directory, Errno, FlockOperation};
 use crate::model::Digest;
 use crate::provisioner::layer;
+use crate::provisioner::named_lock::NamedLock;
 
 /// The store's directory.
 #[derive(Debug)]
@@ -287,9 +289,21 @@ impl Cache {
         Ok(())
     }
 
-    /// The lock file of the pull of one image.
-    pub(crate) fn pull_lock(&self, reference: &str) -> Result<File, StoreError> {
-        lock_file(&self.root.join("pulls").join(Digest::of(reference.as_bytes()).hex()))
+    /// The lock of the pull of one image; `None`: somebody pulls it.
+    pub(crate) fn pull_lock(&self, reference: &str) -> Result<Option<NamedLock>, StoreError> {
+        let path = self.root.join("pulls").join(Digest::of(reference.as_bytes()).hex());
+        NamedLock::try_take(&path).map_err(StoreError::kernel(&path))
+    }
+
+    /// Removes the locks of pulls that were killed.
+    pub(super) fn remove_dead_locks(&self) -> Result<(), StoreError> {
+        let pulls = self.root.join("pulls");
+        for name in names(&pulls)? {
+            let path = pulls.join(name);
+            // Taken and dropped, it is gone.
+            drop(NamedLock::try_take(&path).map_err(StoreError::kernel(&path))?);
+        }
+        Ok(())
     }
 }
 

@@ -16,7 +16,6 @@ use super::prune::{ImageRow, Pruned};
 use super::pull::{self, Progress, ProgressFn, Pulled, blocking};
 use super::table::Row;
 use super::{BoxFuture, StoreError};
-use crate::linux::fs::{self, FlockOperation};
 use crate::model::{Digest, ImageConfig, ImageReference, PullPolicy};
 
 /// Pause between two looks whether another process has ended its pull of the same image.
@@ -313,12 +312,12 @@ impl Inner {
         policy: PullPolicy,
         listeners: Arc<Listeners>,
     ) -> Result<Pulled, StoreError> {
-        let lock = self.cache.pull_lock(&named.key)?;
-        while !fs::lock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(StoreError::kernel(self.cache.root()))?
-        {
+        let _lock = loop {
+            if let Some(lock) = self.cache.pull_lock(&named.key)? {
+                break lock;
+            }
             tokio::time::sleep(ANOTHER_PROCESS).await;
-        }
+        };
         if policy == PullPolicy::Missing && !named.origin.is_here() {
             // Another process may just have done it.
             if let Some(pulled) = self.known(&named.key).await? {

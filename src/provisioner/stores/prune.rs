@@ -79,6 +79,7 @@ impl Cache {
             self.discard_others("blobs", &needed, |_| {})?;
         }
         self.empty_trash()?;
+        self.remove_dead_locks()?;
         Ok(pruned)
     }
 

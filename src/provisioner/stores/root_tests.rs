@@ -66,7 +66,7 @@ async fn until(what: &str, done: impl Fn() -> bool) {
 /// Nothing of a failed or withdrawn pull is left.
 async fn assert_clean(store: &Path) {
     until("the removal of staging", || names(store, "staging").is_empty()).await;
-    for part in ["layers/sha256", "leases", "trash"] {
+    for part in ["layers/sha256", "leases", "trash", "pulls"] {
         assert_eq!(names(store, part), Vec::<String>::new(), "{part}");
     }
 }

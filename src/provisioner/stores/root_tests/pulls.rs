@@ -188,6 +188,10 @@ async fn a_prune_takes_what_nobody_uses_also_from_another_process() {
     assert_eq!(theirs.prune(&[app()]).await.expect("pruned"), Pruned::default(), "it is kept");
     let pruned = theirs.prune(&[]).await.expect("pruned");
     assert_eq!((pruned.images, pruned.layers, pruned.bytes), (1, 1, 1));
+    // The lock of a pull whose process was killed.
+    std::fs::write(directory.path().join("pulls/dead"), "").expect("written");
+    theirs.prune(&[]).await.expect("pruned");
+    assert_eq!(names(directory.path(), "pulls"), Vec::<String>::new());
     assert!(!tree.try_exists().expect("looked"));
     assert_eq!(ours.list().await.expect("listed").len(), 0);
     assert_eq!(names(directory.path(), "blobs/sha256"), Vec::<String>::new());
