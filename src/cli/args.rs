@@ -111,7 +111,7 @@ pub(crate) struct Run {
     /// Limit of setrlimit(2): nofile=1024 or nofile=1024:4096; repeatable
     #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = parse::rlimit, help_heading = LIMITS)]
     pub(crate) rlimit: Vec<Rlimit>,
-    /// Stop the container after this time: 90s, 5m, 1h
+    /// Stop the container when its payload has run this long: 90s, 5m, 1h
     #[arg(long, value_name = "DURATION", value_parser = parse::duration, help_heading = LIMITS)]
     pub(crate) timeout: Option<Duration>,
     /// Grants a capability beyond the default set, or ALL; repeatable
@@ -209,8 +209,6 @@ pub(crate) struct Prune {
     /// Keep these; repeatable
     #[arg(long, value_name = "REF", num_args = 1..)]
     pub(crate) keep: Vec<ImageReference>,
-    #[command(flatten)]
-    pub(crate) reporting: Reporting,
     #[command(flatten)]
     pub(crate) shared: Shared,
 }

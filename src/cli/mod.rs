@@ -4,6 +4,7 @@
 //! decide again.
 
 mod args;
+mod event_log;
 mod exit;
 mod images;
 mod parse;

@@ -1,12 +1,10 @@
 //! `run`: one container in the foreground, with a containerizer of its own in this process.
 
-use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use longshore::config::{ISOLATION_WITHOUT_IMAGE, ImageProvider};
-use longshore::error::Error;
+use longshore::error::{Error, ErrorKind};
 use longshore::events::{Event, EventKind, Notice, Since, Subscription};
 use longshore::launcher::Lifetime;
 use longshore::model::{ContainerId, End, ImageReference, Output, signal_name};
@@ -14,6 +12,7 @@ use longshore::spec::ContainerSpec;
 use longshore::{Containerizer, Containers, Job, RunLock, Stop};
 
 use super::args::Run;
+use super::event_log::EventLog;
 use super::exit::{self, Complaint};
 use super::images::executor;
 use super::progress::Progress;
@@ -22,8 +21,9 @@ use super::settings::Settings;
 use super::signals::Signals;
 use super::what::{Words, executed};
 
-/// The last event is published before the end is known; this only bounds a bug of ours.
-const LAST_EVENT: Duration = Duration::from_secs(10);
+/// The last event is published before the end is known; this bounds a reader of events that does
+/// not read.
+const LAST_EVENT: Duration = Duration::from_secs(5);
 
 /// Runs a container to its end; the complaint has the payload's code.
 pub(crate) fn run(run: Run) -> Result<(), Complaint> {
@@ -126,11 +126,18 @@ fn random_id() -> ContainerId {
 /// Starts a containerizer, runs the container in it, and leaves nothing behind.
 async fn contain(asked: Asked, log: Option<EventLog>) -> Result<(), Complaint> {
     let Asked { settings, spec, progress, .. } = asked;
-    let signals = Signals::listen()
+    let mut signals = Signals::listen()
         .map_err(|error| Complaint::usage(format_args!("cannot listen to signals: {error}")))?;
     let builder = Containerizer::builder(settings.paths.work_dir(), settings.paths.runtime_dir());
     // Buries first what dead runs have left, of this name too: only then is the name taken.
-    let started = builder.config(settings.config.clone()).start().await;
+    let started = tokio::select! {
+        biased;
+        started = builder.config(settings.config.clone()).start() => started,
+        // Nothing of ours exists yet; what was being buried goes on where it was, next time.
+        signal = signals.next() => {
+            return Err(exit::interrupted(signal, &signal_name(signal)));
+        }
+    };
     let node = started.map_err(|error| Complaint::not_started(&error))?;
     let id = spec.container_id().clone();
     let ended = match RunLock::take(&settings.paths, &id) {
@@ -156,8 +163,11 @@ async fn contain(asked: Asked, log: Option<EventLog>) -> Result<(), Complaint> {
 /// Forgets the container, its sandbox included, and stops the containerizer.
 async fn shut(node: &Containerizer, id: &ContainerId) -> Result<(), Error> {
     // What is stuck stays on record, for whoever comes next; what was refused has none.
-    let _kept = node.remove(id).await;
-    node.shutdown(Containers::Destroy).await
+    let removed = match node.remove(id).await {
+        Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => Ok(()),
+        removed => removed,
+    };
+    removed.and(node.shutdown(Containers::Destroy).await)
 }
 
 /// The container's own end counts; a shutdown that went wrong is told where nothing else is.
@@ -170,6 +180,14 @@ fn conclude(
         complaint.line = Some(error.to_string());
     }
     Ok(complaint)
+}
+
+/// The next event, when there is room to write it down.
+async fn next(log: Option<&EventLog>, events: &mut Subscription) -> Option<Notice> {
+    if let Some(log) = log {
+        log.room().await;
+    }
+    events.next().await
 }
 
 /// Follows one container: its events, its end, and the signals that want to end it sooner.
@@ -193,6 +211,9 @@ impl Follower {
         let job = node.launch(spec).map_err(|error| Complaint::not_started(&error))?;
         let end = self.follow(&job, &mut events).await;
         self.progress.finish();
+        if let Some(log) = self.log.take() {
+            log.close().await;
+        }
         let end = end.map_err(|error| Complaint::not_started(&error))?;
         Ok(match self.signal.filter(|_| end.termination.is_none() && end.remaining.is_empty()) {
             Some(signal) => exit::interrupted(signal, &signal_name(signal)),
@@ -206,21 +227,19 @@ impl Follower {
         let end = loop {
             tokio::select! {
                 biased;
-                Some(notice) = events.next() => { self.told(job.id(), &notice); }
+                Some(notice) = next(self.log.as_ref(), events) => self.told(job.id(), &notice),
                 end = &mut waiting => break end?,
                 signal = self.signals.next() => self.asked_to_end(job, signal),
             }
         };
-        if end.remaining.is_empty() {
-            let last = async {
-                while !self.ended
-                    && let Some(notice) = events.next().await
-                {
-                    self.told(job.id(), &notice);
-                }
-            };
-            let _bounded = tokio::time::timeout(LAST_EVENT, last).await;
-        }
+        let last = async {
+            while !self.ended
+                && let Some(notice) = next(self.log.as_ref(), events).await
+            {
+                self.told(job.id(), &notice);
+            }
+        };
+        let _bounded = tokio::time::timeout(LAST_EVENT, last).await;
         Ok(end)
     }
 
@@ -240,7 +259,7 @@ impl Follower {
     fn show(&mut self, event: &Event) {
         match (&event.progress, event.kind) {
             (Some(p), _) => self.progress.layer(&p.layer, p.bytes, p.total),
-            (None, EventKind::Terminated) => self.ended = true,
+            (None, EventKind::Terminated | EventKind::Stuck) => self.ended = true,
             // The terminal is the payload's from here on.
             (None, EventKind::Preparing) => self.progress.finish(),
             (None, _) => {}
@@ -256,41 +275,6 @@ impl Follower {
             tokio::spawn(async move { job.stop(Stop::from_image()).await });
         } else {
             tokio::spawn(async move { job.destroy().await });
-        }
-    }
-}
-
-/// The file of `--json-events`: one object a line, written when it comes.
-struct EventLog {
-    path: PathBuf,
-    /// `None` once writing has failed.
-    file: Option<Box<dyn Write>>,
-    /// A snapshot is worth a line only where events were missed before it.
-    lagged: bool,
-}
-
-impl EventLog {
-    fn open(path: &Path) -> Result<Self, Complaint> {
-        let file: Box<dyn Write> = match path == Path::new("-") {
-            true => Box::new(std::io::stdout()),
-            false => Box::new(File::create(path).map_err(|error| {
-                Complaint::usage(format_args!("json-events {}: {error}", path.display()))
-            })?),
-        };
-        Ok(Self { path: path.to_owned(), file: Some(file), lagged: false })
-    }
-
-    fn write(&mut self, notice: &Notice) {
-        if matches!(notice, Notice::Snapshot(_)) && !self.lagged {
-            return;
-        }
-        self.lagged = matches!(notice, Notice::Lagged(_));
-        let Some(file) = &mut self.file else { return };
-        let line = notice.to_json() + "\n";
-        if let Err(error) = file.write_all(line.as_bytes()).and_then(|()| file.flush()) {
-            // The container goes on; its events have nowhere to go any more.
-            anstream::eprintln!("longshore: json-events {}: {error}", self.path.display());
-            self.file = None;
         }
     }
 }

@@ -12,7 +12,8 @@ const TERMINATE: i32 = 15;
 /// SIGINT, SIGTERM and SIGHUP of this process, as they come.
 #[derive(Debug)]
 pub(crate) struct Signals {
-    interrupt: Signal,
+    /// Not there in the background of a script, sh(1).
+    interrupt: Option<Signal>,
     terminate: Signal,
     /// Not there under nohup(1).
     hangup: Option<Signal>,
@@ -21,30 +22,32 @@ pub(crate) struct Signals {
 impl Signals {
     /// From now on these signals do nothing by themselves.
     pub(crate) fn listen() -> io::Result<Self> {
-        let hangup = match is_ignored(HANGUP) {
-            true => None,
-            false => Some(signal(SignalKind::hangup())?),
+        let unless_ignored = |number, kind| match is_ignored(number) {
+            true => Ok(None),
+            false => signal(kind).map(Some),
         };
         Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
+            interrupt: unless_ignored(INTERRUPT, SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-            hangup,
+            hangup: unless_ignored(HANGUP, SignalKind::hangup())?,
         })
     }
 
     /// The number of the next one. Dropping the future loses none.
     pub(crate) async fn next(&mut self) -> i32 {
-        let hangup = async {
-            match &mut self.hangup {
-                Some(hangup) => hangup.recv().await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
-            _ = self.interrupt.recv() => INTERRUPT,
-            _ = self.terminate.recv() => TERMINATE,
-            _ = hangup => HANGUP,
+            () = came(self.interrupt.as_mut()) => INTERRUPT,
+            () = came(Some(&mut self.terminate)) => TERMINATE,
+            () = came(self.hangup.as_mut()) => HANGUP,
         }
+    }
+}
+
+/// Ends when the signal comes; never, where it is ignored.
+async fn came(signal: Option<&mut Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
     }
 }
 

@@ -290,3 +290,34 @@ fn a_signal_during_a_pull_withdraws_it() {
     assert!(ended.one_error_line().contains("SIGINT"), "{}", ended.stderr);
     world.assert_clean();
 }
+
+#[test]
+fn nobody_who_reads_the_events_delays_the_end() {
+    require!(root, overlayfs);
+    let world = World::new();
+    let path = world.path().join("events");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0)
+        .expect("the world can be written");
+    // Open, full, and never read.
+    let mut reader = fs::File::options().read(true).write(true).open(&path).expect("just made");
+    rustix::pipe::fcntl_setpipe_size(&reader, 4096).expect("a page is the least");
+    std::io::Write::write_all(&mut reader, &[0; 4096]).expect("there is room for a page");
+    let events = path.display().to_string();
+    let ended = run(&world, &["--json-events", &events, "--timeout", "1s", "--", "sleep", "1000"]);
+    ended.assert_code(124);
+    assert!(ended.stderr.contains("nobody reads it"), "{}", ended.stderr);
+    drop(reader);
+    fs::remove_file(&path).expect("ours");
+    world.assert_clean();
+}
+
+#[test]
+fn a_nested_name_is_refused_and_leaves_nothing() {
+    require!(root, overlayfs);
+    let world = World::new();
+    let ended = run(&world, &["--name", "a.b", "--", "true"]);
+    ended.assert_code(125);
+    assert!(ended.stderr.contains("nested containers are not supported"), "{}", ended.stderr);
+    world.assert_clean();
+}
