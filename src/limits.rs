@@ -17,6 +17,13 @@ pub const LABELS_BYTES_MAX: usize = 64 << 10;
 /// The lowest memory limit: below it the kernel cannot even start a program.
 pub const MEMORY_LIMIT_MIN: u64 = 4 << 20;
 
+/// CPUs of a container; the kernel counts the microseconds of a quota in 44 bits (`MAX_BW`), which is
+/// 1.7 times as many.
+pub const CPUS_MAX: f64 = 100_000_000.0;
+
+/// Processes of a container; no host has more (`PID_MAX_LIMIT`), and `pids.max` takes no more.
+pub const PIDS_MAX: u64 = 4 << 20;
+
 /// A manifest or index; registries refuse larger ones too (distribution-spec, 4 MiB).
 pub const MANIFEST_BYTES_MAX: u64 = 4 << 20;
 

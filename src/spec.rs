@@ -44,7 +44,7 @@ impl ContainerSpec {
     pub fn image(id: &str, reference: &str) -> Result<Self, InvalidSpec> {
         let image = reference
             .parse()
-            .map_err(|_| InvalidSpec::Image { reference: reference.to_owned() })?;
+            .map_err(|reason| InvalidSpec::Image { reference: reference.to_owned(), reason })?;
         Ok(Self::new(id.parse()?, Some(image)))
     }
 

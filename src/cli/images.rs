@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use longshore::error::{Error, Stage};
 use longshore::model::PullPolicy;
-use longshore::provisioner::stores::{ImageRow, ImageStore, ProgressFn, StoredImage};
+use longshore::provisioner::stores::{ImageRow, ImageStore, ProgressFn, Pruned, StoredImage};
 
 use super::args::{Format, Images, Listing, ProgressKind, Prune, Pull};
 use super::exit::Complaint;
@@ -25,8 +25,10 @@ pub(crate) fn pull(pull: Pull) -> Result<(), Complaint> {
 /// Lists what the store has.
 pub(crate) fn list(images: Images) -> Result<(), Complaint> {
     let settings = images.shared.resolve()?;
-    let store = open(&settings)?;
-    let rows = executor()?.block_on(store.list()).map_err(failed)?;
+    let rows = match existing(&settings)? {
+        Some(store) => executor()?.block_on(store.list()).map_err(failed)?,
+        None => Vec::new(),
+    };
     let header = ["REFERENCE", "DIGEST", "SIZE", "LAYERS", "CREATED"];
     print_listing(&images.listing, &rows, header, |row: &ImageRow| {
         let created = row.created.clone().unwrap_or_default();
@@ -38,8 +40,10 @@ pub(crate) fn list(images: Images) -> Result<(), Complaint> {
 /// Removes what no container uses; says how much that was.
 pub(crate) fn prune(prune: Prune) -> Result<(), Complaint> {
     let settings = prune.shared.resolve()?;
-    let store = open(&settings)?;
-    let pruned = executor()?.block_on(store.prune(&prune.keep)).map_err(failed)?;
+    let pruned = match existing(&settings)? {
+        Some(store) => executor()?.block_on(store.prune(&prune.keep)).map_err(failed)?,
+        None => Pruned::default(),
+    };
     let bytes = indicatif::HumanBytes(pruned.bytes);
     let line = format!("removed {} images, {} layers, {bytes}\n", pruned.images, pruned.layers);
     print(line.as_bytes())
@@ -70,6 +74,15 @@ pub(crate) async fn get(
 pub(crate) fn open(settings: &Settings) -> Result<ImageStore, Complaint> {
     longshore::open_store(&settings.paths, &settings.config)
         .map_err(|error| Complaint::failed(&error))
+}
+
+/// The same, if it is there: who only looks, or removes, makes nothing.
+fn existing(settings: &Settings) -> Result<Option<ImageStore>, Complaint> {
+    let chosen = settings.config.docker_store_dir.clone();
+    match chosen.unwrap_or_else(|| settings.paths.store()).exists() {
+        true => open(settings).map(Some),
+        false => Ok(None),
+    }
 }
 
 fn failed(error: longshore::provisioner::stores::StoreError) -> Complaint {

@@ -16,9 +16,10 @@ use super::compile::{Compiled, Facts, Want, compile};
 use super::ops::{FD_FIRST_FREE, FDS_MAX, LIFE_WITH_AGENT};
 use super::spawner::{Request, Spawner};
 use super::steps::{self, CgroupVersion};
-use super::user::{self, Credentials};
+use super::user::{self, Credentials, UserFile};
 use super::{ForkRequest, InitPid, LauncherError, Lifetime};
 use crate::linux::cgroups::Cgroups;
+use crate::linux::root::Content;
 use crate::linux::{self, capabilities, memfd, mount, pidfd, root, socket};
 use crate::model::{ContainerId, LaunchInfo, Namespace, Rootfs};
 use crate::paths;
@@ -199,9 +200,12 @@ fn credentials(
             (user.clone(), host.as_fd())
         }
     };
-    let read = |path: &str| -> Result<String, linux::Error> {
-        let bytes = root::read_file(root, path, USER_FILE_BYTES)?.unwrap_or_default();
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    let read = |path: &str| -> Result<UserFile, linux::Error> {
+        Ok(match root::read_file(root, path, USER_FILE_BYTES)? {
+            Content::Missing => UserFile::Missing,
+            Content::NoFile => UserFile::NoFile,
+            Content::Bytes(bytes) => UserFile::Text(String::from_utf8_lossy(&bytes).into_owned()),
+        })
     };
     let user = user.unwrap_or_else(|| crate::model::User("0".to_owned()));
     Ok(Some(user::resolve(&user, &read("etc/passwd")?, &read("etc/group")?)?))

@@ -28,37 +28,90 @@ pub enum UnknownUser {
     /// The part after the colon.
     #[error("unknown group {0:?}")]
     Group(String),
+    /// There is nothing to look it up in.
+    #[error("{what} {name:?} cannot be looked up: {file} {reason}")]
+    NoFile {
+        /// `user` or `group`.
+        what: &'static str,
+        /// As written.
+        name: String,
+        /// Where it would be.
+        file: &'static str,
+        /// What is wrong with that.
+        reason: &'static str,
+    },
 }
+
+/// A passwd or group file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum UserFile {
+    /// What it says.
+    Text(String),
+    /// There is none.
+    Missing,
+    /// A directory or a FIFO has its name.
+    NoFile,
+}
+
+impl UserFile {
+    fn text(&self) -> &str {
+        match self {
+            Self::Text(text) => text,
+            Self::Missing | Self::NoFile => "",
+        }
+    }
+
+    /// Why a name is not in it.
+    fn lacks(&self, what: &'static str, file: &'static str, name: &str) -> UnknownUser {
+        let reason = match (self, what) {
+            (Self::Text(_), "group") => return UnknownUser::Group(name.to_owned()),
+            (Self::Text(_), _) => return UnknownUser::User(name.to_owned()),
+            (Self::Missing, _) => "does not exist",
+            (Self::NoFile, _) => "is not a file",
+        };
+        UnknownUser::NoFile { what, name: name.to_owned(), file, reason }
+    }
+}
+
+/// Who and what is number 0 where no file says anything else.
+const ROOT: &str = "root";
 
 /// Resolves `user` (`NAME`, `UID`, `NAME:GROUP`, `UID:GID` and what is between).
 ///
 /// As users of image engines expect: the primary group is the one written, else that of the passwd
 /// entry, else 0. Supplementary groups are those of the group file that list the user, unless a
 /// group was written.
-pub(crate) fn resolve(user: &User, passwd: &str, group: &str) -> Result<Credentials, UnknownUser> {
+/// Numbers and `root` need no file.
+pub(crate) fn resolve(
+    user: &User,
+    passwd: &UserFile,
+    group: &UserFile,
+) -> Result<Credentials, UnknownUser> {
     let (who, of) = match user.0.split_once(':') {
         Some((who, of)) => (who, Some(of).filter(|of| !of.is_empty())),
         None => (user.0.as_str(), None),
     };
     let who = if who.is_empty() { "0" } else { who };
-    let entry = find(passwd, who, 2);
+    let entry = find(passwd.text(), who, 2);
     let uid = match (&entry, number(who)) {
         // A name of digits is a number, even if somebody is called so: engines agree on it.
         (_, Some(uid)) => uid,
         (Some(entry), None) => field(entry, 2).ok_or_else(|| UnknownUser::User(who.to_owned()))?,
-        (None, None) => return Err(UnknownUser::User(who.to_owned())),
+        (None, None) if who == ROOT => 0,
+        (None, None) => return Err(passwd.lacks("user", "/etc/passwd", who)),
     };
     let home = entry.as_ref().and_then(|entry| entry.get(5)).filter(|home| !home.is_empty());
     let home = home.map(|home| (*home).to_owned());
     if let Some(of) = of {
         let gid = number(of)
-            .or_else(|| find(group, of, 2).and_then(|entry| field(&entry, 2)))
-            .ok_or_else(|| UnknownUser::Group(of.to_owned()))?;
+            .or_else(|| find(group.text(), of, 2).and_then(|entry| field(&entry, 2)))
+            .or_else(|| (of == ROOT).then_some(0))
+            .ok_or_else(|| group.lacks("group", "/etc/group", of))?;
         return Ok(Credentials { uid, gid, groups: BTreeSet::new(), home });
     }
     let gid = entry.as_ref().and_then(|entry| field(entry, 3)).unwrap_or(0);
     let groups = match entry.as_ref().and_then(|entry| entry.first().copied()) {
-        Some(name) => groups_of(name, group),
+        Some(name) => groups_of(name, group.text()),
         None => BTreeSet::new(),
     };
     Ok(Credentials { uid, gid, groups, home })
@@ -99,9 +152,13 @@ mod tests {
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nredis:x:999:1000::/data:/bin/sh\nbad:x\n";
     const GROUP: &str = "root:x:0:\nredis:x:1000:\nextra:x:7:redis,other\nmore:x:8:redis\n";
 
+    fn in_files(text: &str) -> Result<Credentials, UnknownUser> {
+        let file = |text: &str| UserFile::Text(text.to_owned());
+        resolve(&User(text.to_owned()), &file(PASSWD), &file(GROUP))
+    }
+
     fn who(text: &str) -> Result<(u32, u32, Vec<u32>), UnknownUser> {
-        resolve(&User(text.to_owned()), PASSWD, GROUP)
-            .map(|c| (c.uid, c.gid, c.groups.into_iter().collect()))
+        in_files(text).map(|c| (c.uid, c.gid, c.groups.into_iter().collect()))
     }
 
     #[test]
@@ -118,10 +175,26 @@ mod tests {
 
     #[test]
     fn a_home_is_that_of_the_entry() {
-        let home = |user: &str| resolve(&User(user.to_owned()), PASSWD, GROUP).expect("known").home;
+        let home = |user: &str| in_files(user).expect("known").home;
         assert_eq!(home("redis").as_deref(), Some("/data"));
         assert_eq!(home("999:7").as_deref(), Some("/data"));
         assert_eq!(home("1234"), None);
+    }
+
+    #[test]
+    fn root_and_numbers_need_no_file_and_a_name_says_what_is_wrong_with_it() {
+        for (file, reason) in
+            [(UserFile::Missing, "does not exist"), (UserFile::NoFile, "is not a file")]
+        {
+            let who =
+                |text: &str| resolve(&User(text.to_owned()), &file, &file).map(|c| (c.uid, c.gid));
+            for (text, ids) in [("root", (0, 0)), ("7:8", (7, 8)), ("root:root", (0, 0))] {
+                assert_eq!(who(text), Ok(ids), "{text}");
+            }
+            let message = |text: &str| who(text).expect_err("unknown").to_string();
+            assert!(message("redis").ends_with(&format!("/etc/passwd {reason}")));
+            assert!(message("0:redis").contains("group \"redis\" cannot be looked up: /etc/group"));
+        }
     }
 
     #[test]

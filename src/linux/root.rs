@@ -1,10 +1,10 @@
 //! Files below a directory that is somebody else's root: no link leads out of it.
 
 use std::io::Read;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
 
 use super::Error;
@@ -16,31 +16,52 @@ pub(crate) fn open_directory(path: &Path) -> Result<OwnedFd, Error> {
     openat(CWD, path, flags, Mode::empty()).called(|| format!("open({path:?}, PATH|DIRECTORY)"))
 }
 
-/// The file `path` below `root`, at most `limit` bytes of it; `None` when there is none, or only a
-/// link that leads nowhere.
-///
-/// Kernel: openat2(2), Linux 5.6. Where it is hidden by a filter, links are not followed at all:
-/// what is read this way is hardly ever a link.
-pub(crate) fn read_file(root: impl AsFd, path: &str, limit: u64) -> Result<Option<Vec<u8>>, Error> {
+/// What is at a path below a root.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Content {
+    /// Nothing, or only a link that leads nowhere.
+    Missing,
+    /// A directory, a FIFO, a device: nothing to be read.
+    NoFile,
+    /// Of a file.
+    Bytes(Vec<u8>),
+}
+
+/// The file `path` below `root`, at most `limit` bytes of it. Only files are ever opened: a FIFO has
+/// nothing to say, and a device might do something.
+pub(crate) fn read_file(root: impl AsFd, path: &str, limit: u64) -> Result<Content, Error> {
+    let call = || format!("openat2(root, {path:?}, IN_ROOT|NO_MAGICLINKS)");
+    let found = match open(root.as_fd(), path, OFlags::PATH | OFlags::CLOEXEC) {
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(Content::Missing),
+        opened => opened.called(call)?,
+    };
+    let stat = rustix::fs::fstat(&found).called(|| format!("fstat(root, {path:?})"))?;
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => {}
+        FileType::Symlink => return Ok(Content::Missing),
+        _ => return Ok(Content::NoFile),
+    }
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let opened = loop {
-        match openat2(root.as_fd(), path, flags, Mode::empty(), resolve) {
-            Err(Errno::AGAIN) => {}
-            Err(Errno::NOSYS | Errno::PERM) => break open_without_links(root.as_fd(), path, flags),
-            opened => break opened,
-        }
-    };
-    let fd = match opened {
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => return Ok(None),
-        opened => opened.called(|| format!("openat2(root, {path:?}, IN_ROOT|NO_MAGICLINKS)"))?,
-    };
+    let file = open(root.as_fd(), path, flags).called(call)?;
     let mut bytes = Vec::new();
-    std::fs::File::from(fd)
+    std::fs::File::from(file)
         .take(limit)
         .read_to_end(&mut bytes)
         .called(|| format!("read(root, {path:?})"))?;
-    Ok(Some(bytes))
+    Ok(Content::Bytes(bytes))
+}
+
+/// Kernel: openat2(2), Linux 5.6. Where it is hidden by a filter, links are not followed at all:
+/// what is read this way is hardly ever a link.
+fn open(root: BorrowedFd<'_>, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    loop {
+        match openat2(root, path, flags, Mode::empty(), resolve) {
+            Err(Errno::AGAIN) => {}
+            Err(Errno::NOSYS | Errno::PERM) => return open_without_links(root, path, flags),
+            opened => return opened,
+        }
+    }
 }
 
 fn open_without_links(root: impl AsFd, path: &str, flags: OFlags) -> Result<OwnedFd, Errno> {
@@ -70,11 +91,13 @@ mod tests {
         std::os::unix::fs::symlink("../../../etc/hostname", image.path().join("etc/group"))
             .expect("link");
         let root = open_directory(image.path()).expect("open");
-        assert_eq!(
-            read_file(&root, "etc/passwd", 100).expect("read").as_deref(),
-            Some(&b"inside"[..])
-        );
-        assert_eq!(read_file(&root, "etc/group", 100).expect("read"), None);
+        let read = |path| read_file(&root, path, 100).expect("read");
+        assert_eq!(read("etc/passwd"), Content::Bytes(b"inside".to_vec()));
+        assert_eq!(read("etc/group"), Content::Missing);
+        assert_eq!(read("etc"), Content::NoFile);
+        let (fifo, mode) = (rustix::fs::FileType::Fifo, Mode::RUSR);
+        rustix::fs::mknodat(CWD, image.path().join("fifo"), fifo, mode, 0).expect("a FIFO");
+        assert_eq!(read("fifo"), Content::NoFile);
         assert!(open_without_links(&root, "etc/passwd", OFlags::RDONLY).is_err());
         assert!(open_without_links(&root, "etc/real", OFlags::RDONLY).is_ok());
     }

@@ -57,7 +57,16 @@ impl FromStr for ImageReference {
                 Some(_) | None => (PathBuf::from(rest), None),
             }
         };
+        let refused = |reason: &str| Err(format!("image reference {text:?}: {reason}"));
+        let by_digest = |rest: &str| {
+            let digest = rest.rsplit_once('@').map_or("", |(_, digest)| digest);
+            digest.starts_with("sha256:") || digest.starts_with("sha512:")
+        };
         let reference = match text.split_once(':') {
+            Some(("appc", _)) => return refused("appc images are not supported"),
+            Some(("oci" | "oci-archive" | "docker-archive", rest)) if by_digest(rest) => {
+                return refused("an image of a layout or an archive has a tag, not a digest");
+            }
             Some(("docker", rest)) if rest.starts_with("//") => Self::Docker(rest[2..].to_owned()),
             Some(("oci", rest)) => {
                 let (path, tag) = with_tag(rest);
@@ -207,6 +216,14 @@ mod tests {
             let stored = String::from(reference.clone());
             assert_eq!(stored.parse::<ImageReference>().expect("round trip"), reference);
         }
+        // Another store's name, or a path, is not what was meant.
+        let digest = "a".repeat(64);
+        for text in ["appc:x", "oci:/x@sha256:zz", &format!("docker-archive:/x:7@sha256:{digest}")]
+        {
+            let refused = text.parse::<ImageReference>().expect_err("refused");
+            assert!(refused.contains(text), "{refused}");
+        }
+        assert!("docker://appc:1".parse::<ImageReference>().is_ok());
         assert!("rootfs:".parse::<ImageReference>().is_err());
         assert!("".parse::<ImageReference>().is_err());
     }

@@ -17,5 +17,5 @@ pub mod stores;
 mod targets;
 
 pub use assemble::{ProvisionError, Provisioner};
-pub use stores::docker::{DefaultRegistry, InvalidReference};
+pub use stores::docker::{DefaultRegistry, InvalidReference, Reference};
 pub use targets::targets;

@@ -8,6 +8,10 @@ fn spec() -> ContainerSpec {
     ContainerSpec::image("a", "alpine").expect("valid")
 }
 
+fn image(reference: &str) -> ContainerSpec {
+    ContainerSpec::image("a", reference).expect("only the launch looks closer")
+}
+
 fn host() -> ContainerSpec {
     ContainerSpec::host("a").expect("valid")
 }
@@ -34,6 +38,20 @@ fn a_command_is_the_whole_argv() {
 }
 
 #[test]
+fn the_largest_numbers_and_every_spelling_of_a_capability_are_taken() {
+    let spec = spec().cpus(limits::CPUS_MAX).pids(limits::PIDS_MAX);
+    let spec = spec.capability_add("net_admin").capability_add("CAP_KILL").capability_drop("all");
+    assert_eq!(spec.validate(), Ok(()));
+}
+
+#[test]
+fn a_reference_that_no_store_can_have_is_refused_with_its_reason() {
+    let refused = |text: &str| ContainerSpec::image("a", text).expect_err("refused").to_string();
+    assert!(refused("appc:x").contains("appc images are not supported"));
+    assert!(refused("").contains("names nothing"));
+}
+
+#[test]
 fn what_no_launch_could_honour_is_refused() {
     let refused = [
         (host(), "nothing to run"),
@@ -50,7 +68,13 @@ fn what_no_launch_could_honour_is_refused() {
         (spec().cpus(f64::NAN), "cpus"),
         (spec().cpus(f64::INFINITY), "cpus"),
         (spec().memory(Bytes(limits::MEMORY_LIMIT_MIN - 1)), "memory"),
+        (spec().cpus(1e300), "at most 100000000, not 1e300"),
         (spec().pids(0), "pids"),
+        (spec().pids(99_999_999_999), "pids must be at most 4194304, not 99999999999"),
+        (spec().capability_add("FOO"), "no capability \"FOO\""),
+        (spec().capability_drop("CAP_"), "no capability \"CAP_\""),
+        (image("UPPER/Case"), "\"UPPER/Case\": the repository has upper-case letters"),
+        (image("a@sha256:zz"), "\"a@sha256:zz\": the digest is neither"),
         (spec().rlimit(rlimit(None, Some(1))), "soft limit above"),
         (spec().rlimit(rlimit(Some(1), None)).rlimit(rlimit(Some(1), None)), "twice"),
         (spec().volume(volume("x", "/y")), "not absolute"),

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use crate::error::{Classified, ErrorKind, Stage};
 use crate::limits;
+use crate::linux::capabilities;
 use crate::model::{
-    Bytes, CommandInfo, ContainerConfig, InvalidContainerId, Output, Resources, Rlimit, RlimitKind,
-    Uri, Volume,
+    Bytes, CommandInfo, ContainerConfig, ImageReference, InvalidContainerId, Output, Resources,
+    Rlimit, RlimitKind, Uri, Volume,
 };
+use crate::provisioner::{DefaultRegistry, InvalidReference, Reference};
 
 /// Why a spec cannot be launched anywhere.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -18,11 +20,16 @@ pub enum InvalidSpec {
     #[error(transparent)]
     Id(#[from] InvalidContainerId),
     /// The image.
-    #[error("image reference {reference:?} names nothing")]
+    #[error("{reason}")]
     Image {
         /// As given.
         reference: String,
+        /// What is wrong with it.
+        reason: String,
     },
+    /// A name that no registry can have.
+    #[error(transparent)]
+    Reference(#[from] InvalidReference),
     /// Neither an image nor a command says what to run.
     #[error("nothing to run: give an image or a command")]
     NothingToRun,
@@ -66,7 +73,7 @@ pub enum InvalidSpec {
         path: PathBuf,
     },
     /// CPUs.
-    #[error("cpus must be more than 0, not {cpus}")]
+    #[error("cpus must be more than 0 and at most {}, not {cpus:?}", limits::CPUS_MAX)]
     Cpus {
         /// As given.
         cpus: f64,
@@ -82,6 +89,22 @@ pub enum InvalidSpec {
     Zero {
         /// Which setting.
         what: &'static str,
+    },
+    /// A number beyond what the kernel takes.
+    #[error("{what} must be at most {limit}, not {number}")]
+    TooLarge {
+        /// Which setting.
+        what: &'static str,
+        /// As given.
+        number: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A capability that does not exist.
+    #[error("there is no capability {name:?}; write CAP_NET_ADMIN, NET_ADMIN or ALL")]
+    Capability {
+        /// As given.
+        name: String,
     },
     /// Soft over hard.
     #[error("rlimit {kind:?} has a soft limit above its hard limit")]
@@ -156,8 +179,11 @@ pub(crate) fn require_isolators(
 
 /// Everything that can be known without a host.
 pub(super) fn check(config: &ContainerConfig) -> Result<(), InvalidSpec> {
+    config.image.iter().try_for_each(check_image)?;
     check_command(&config.command, config.image.is_some())?;
     check_resources(&config.resources)?;
+    let mut changed = config.capabilities_add.iter().chain(&config.capabilities_drop);
+    changed.try_for_each(check_capability)?;
     check_rlimits(&config.rlimits)?;
     config.volumes.iter().try_for_each(check_volume)?;
     check_caller_data(config)?;
@@ -220,7 +246,8 @@ fn check_uri(uri: &Uri) -> Result<(), InvalidSpec> {
 }
 
 fn check_resources(resources: &Resources) -> Result<(), InvalidSpec> {
-    if let Some(cpus) = resources.cpus.filter(|cpus| !(cpus.is_finite() && *cpus > 0.0)) {
+    let possible = |cpus: &f64| *cpus > 0.0 && *cpus <= limits::CPUS_MAX;
+    if let Some(cpus) = resources.cpus.filter(|cpus| !possible(cpus)) {
         return Err(InvalidSpec::Cpus { cpus });
     }
     if let Some(Bytes(bytes)) = resources.memory.filter(|m| m.0 < limits::MEMORY_LIMIT_MIN) {
@@ -228,7 +255,25 @@ fn check_resources(resources: &Resources) -> Result<(), InvalidSpec> {
     }
     match resources.pids {
         Some(0) => Err(InvalidSpec::Zero { what: "pids" }),
+        Some(number) if number > limits::PIDS_MAX => {
+            Err(InvalidSpec::TooLarge { what: "pids", number, limit: limits::PIDS_MAX })
+        }
         Some(_) | None => Ok(()),
+    }
+}
+
+/// Registries differ in where a name leads, not in which names there can be.
+fn check_image(image: &ImageReference) -> Result<(), InvalidSpec> {
+    if let ImageReference::Docker(name) = image {
+        Reference::parse(name, &DefaultRegistry::default())?;
+    }
+    Ok(())
+}
+
+fn check_capability(name: &String) -> Result<(), InvalidSpec> {
+    match name.eq_ignore_ascii_case("ALL") || capabilities::by_name(name).is_some() {
+        true => Ok(()),
+        false => Err(InvalidSpec::Capability { name: name.clone() }),
     }
 }
 

@@ -105,6 +105,91 @@ fn an_ordinary_user() {
 }
 
 #[test]
+fn what_no_host_could_give_is_refused_before_anything_is_made() {
+    require!(root);
+    let world = World::new();
+    let image = Images::busybox();
+    let digest = format!("{image}@sha256:{}", "a".repeat(64));
+    let cases: &[(&[&str], &str)] = &[
+        (&["--image", &image, "--cpus", "1e300"], "cpus must be more than 0 and at most"),
+        (&["--image", &image, "--pids", "99999999999"], "pids must be at most 4194304"),
+        (&["--image", &image, "--cap-add", "FOO"], "there is no capability"),
+        (&["--image", "UPPER/Case"], "upper-case"),
+        (&["--image", "a@sha256:zz"], "digest"),
+        (&["--image", "appc:x"], "appc images are not supported"),
+        (&["--image", &digest], "not a digest"),
+    ];
+    for (arguments, words) in cases {
+        let mut run = world.longshore("run");
+        let ended = finish(run.args(*arguments).args(["--command", "true"]));
+        ended.assert_code(125);
+        let said = ended.stderr.lines().find(|line| line.contains(words));
+        assert!(said.is_some(), "{arguments:?}: {}", ended.stderr);
+        assert!(!ended.stderr.contains("provision"), "{arguments:?}: {}", ended.stderr);
+    }
+    world.assert_clean();
+}
+
+#[test]
+fn a_store_that_is_not_there_is_empty_and_is_not_made() {
+    require!(root);
+    let world = World::new();
+    let nowhere = world.path().join("nope/x");
+    let run = |words: &[&str]| {
+        let ended = finish(world.program().args(words).arg("--work-dir").arg(&nowhere));
+        ended.assert_code(0);
+        ended.stdout
+    };
+    assert_eq!(run(&["images", "--format", "json"]), "[]\n");
+    assert_eq!(run(&["images"]).lines().count(), 1, "the header");
+    assert!(run(&["prune"]).starts_with("removed 0 images, 0 layers"));
+    assert!(!world.path().join("nope").exists());
+    world.assert_clean();
+}
+
+#[test]
+fn an_image_whose_users_cannot_be_read_runs_as_root_or_a_number() {
+    require!(root, overlayfs);
+    let world = World::new();
+    crate::embedded::furnish(&world);
+    let image = crate::embedded::image(&world);
+    let etc = crate::embedded::root_of(&world).join("etc");
+    let run = |user: &str| {
+        let mut run = world.longshore("run");
+        finish(run.args([
+            "--image",
+            &image,
+            "--user",
+            user,
+            "--command",
+            "grep ^Uid /proc/self/status",
+        ]))
+    };
+    for kind in ["a FIFO", "a directory", "nothing"] {
+        let passwd = etc.join("passwd");
+        match kind {
+            "a FIFO" => {
+                fs::remove_file(&passwd).expect("it is there");
+                let (fifo, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+                rustix::fs::mknodat(rustix::fs::CWD, &passwd, fifo, mode, 0).expect("made");
+            }
+            "a directory" => {
+                fs::remove_file(&passwd).expect("it is there");
+                fs::create_dir(&passwd).expect("made");
+            }
+            _ => fs::remove_dir(&passwd).expect("it is there"),
+        }
+        for (user, uid) in [("root", "Uid:\t0\t"), ("1234", "Uid:\t1234\t")] {
+            let ended = run(user);
+            ended.assert_code(0);
+            assert!(ended.stdout.starts_with(uid), "{kind}: {}", ended.stdout);
+        }
+        refused(&run("user"), &["user \"user\" cannot be looked up: /etc/passwd"]);
+    }
+    world.assert_clean();
+}
+
+#[test]
 fn contradictions_and_unknown_words_on_the_command_line() {
     require!(root);
     let world = World::new();

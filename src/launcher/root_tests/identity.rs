@@ -52,7 +52,8 @@ pub(super) fn the_hosts_users_are_unknown(mut world: World) {
     std::fs::write(&host, "spy:x:77:77::/:/bin/sh\n").expect("written");
     std::os::unix::fs::symlink(&host, world.root().join("etc/passwd")).expect("linked");
     let error = world.fork(user("spy", &["/bin/true"])).expect_err("not in the image");
-    assert_eq!(error.to_string(), "unknown user \"spy\"");
+    let expected = "user \"spy\" cannot be looked up: /etc/passwd does not exist";
+    assert_eq!(error.to_string(), expected);
 }
 
 /// One line of /proc/self/status for each capability set.
