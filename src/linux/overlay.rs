@@ -135,13 +135,16 @@ pub fn overlay_at(stack: Stack<'_>, durability: Durability, target: &Path) -> Re
     }
 }
 
-/// A detached copy of the mount at `path`, without the mounts below it.
+/// A detached copy of the mount at `path`, or of a plain directory, without the mounts below it.
 ///
-/// The mount becomes private first, and so does the copy: below a shared parent, as under systemd,
-/// it would be a peer of the mount, which pivot_root(2) refuses.
+/// A mount becomes private first, and so does the copy: below a shared parent, as under systemd, it
+/// would be a peer of the mount, which pivot_root(2) refuses.
 pub fn clone_mount(path: &Path) -> Result<OwnedFd, Error> {
-    mount::mount_change(path, MountPropagationFlags::PRIVATE)
-        .called(|| format!("mount({path:?}, PRIVATE)"))?;
+    match mount::mount_change(path, MountPropagationFlags::PRIVATE) {
+        // EINVAL: no mount begins here, so there is none of ours to change.
+        Ok(()) | Err(Errno::INVAL) => {}
+        failed => failed.called(|| format!("mount({path:?}, PRIVATE)"))?,
+    }
     let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     mount::open_tree(CWD, path, flags).called(|| format!("open_tree({path:?}, OPEN_TREE_CLONE)"))
 }
