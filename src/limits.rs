@@ -170,3 +170,6 @@ pub const FETCHED_BYTES_MAX: u64 = 128 << 30;
 
 /// Entries of one fetched archive.
 pub const FETCHED_ENTRIES_MAX: u64 = 10_000_000;
+
+/// Event numbers of one start of an agent; 2²¹ starts stay within the integers of JSON, 2⁵³.
+pub const EVENTS_OF_A_START: u64 = 1 << 32;

@@ -7,7 +7,7 @@
 //!   provisioner/targets/<hex>/             an image shown by `provision REF DIR`
 //!   store/                                 images; laid out by provisioner/stores/cache.rs
 //! <runtime_dir>/                           lost at reboot, best a tmpfs
-//!   boot_id                                tells what is stale
+//!   numbering                              epoch of the events, and how often agents started
 //!   containers/<id>/{checkpoint,status}    one container
 //!   records/<id>                           ended ones, until acknowledged or aged out
 //!   run/<id>                               lock of one `longshore run`, or of the agent
@@ -108,9 +108,9 @@ impl Paths {
         self.run_locks().join(id.to_string())
     }
 
-    /// Boot id at the last start.
-    pub fn boot_id(&self) -> PathBuf {
-        self.runtime_dir.join("boot_id")
+    /// Epoch of the events, and how often an agent has started here.
+    pub fn numbering(&self) -> PathBuf {
+        self.runtime_dir.join("numbering")
     }
 
     /// v1 hierarchies that Longshore mounted itself.

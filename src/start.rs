@@ -86,7 +86,7 @@ impl Builder {
         let records = std::mem::take(&mut ground.records);
         let ended = records.iter().map(|r| (r.container_id.clone(), r.ended_ns)).collect();
         let containers = records.into_iter().map(ended_snapshot).collect();
-        let events = EventHub::new(Start { containers, ..Start::fresh() });
+        let events = EventHub::new(Start { containers, ..ground.numbering.clone() });
         let system = System { runtime, paths: &paths, config: &config, events: &events };
         let (actor, reserved) = system.spawn_all(&ground, ended)?;
         let containerizer = Containerizer::from_inner(Inner {
@@ -131,6 +131,8 @@ struct Ground {
     orphans: Vec<(Orphan, RunLock)>,
     /// Of containers that ended under an earlier agent, the oldest first.
     records: Vec<Record>,
+    /// Where the numbers of the events begin.
+    numbering: Start,
 }
 
 impl Ground {
@@ -163,9 +165,9 @@ impl Ground {
         let provisioner = Provisioner::new(paths.clone(), store.clone(), backend.as_deref())
             .map_err(|error| Error::wrap(Stage::Configure, error))?;
         let orphans = find_orphans(paths, looker)?;
-        let records = match looker {
-            Looker::Agent => read_records(paths)?,
-            Looker::Run => Vec::new(),
+        let (records, numbering) = match looker {
+            Looker::Agent => (read_records(paths)?, continue_numbering(paths)?),
+            Looker::Run => (Vec::new(), Start::fresh()),
         };
         Ok(Self {
             lock,
@@ -176,6 +178,7 @@ impl Ground {
             provisioner: Arc::new(provisioner),
             orphans,
             records,
+            numbering,
         })
     }
 }
@@ -274,6 +277,28 @@ fn read_records(paths: &Paths) -> Result<Vec<Record>, Error> {
     }
     records.sort_by_key(|record| record.ended_ns);
     Ok(records)
+}
+
+/// The epoch of the runtime directory, and a number beyond all that earlier agents have given: each
+/// start takes the next [`limits::EVENTS_OF_A_START`], so that none need be written down one by one.
+fn continue_numbering(paths: &Paths) -> Result<Start, Error> {
+    let path = paths.numbering();
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(unusable(&path, &error)),
+    };
+    // A text that nobody wrote like this begins a new epoch, which observers notice.
+    let known = text.trim().split_once(' ').and_then(|(epoch, starts)| {
+        Some((epoch.to_owned(), starts.parse::<u64>().ok().filter(|starts| *starts < 1 << 21)?))
+    });
+    let fresh = Start::fresh();
+    let (epoch, starts) = known.unwrap_or_else(|| (fresh.epoch.to_string(), 0));
+    let temporary = path.with_extension("new");
+    fs::write(&temporary, format!("{epoch} {}\n", starts + 1))
+        .and_then(|()| fs::rename(&temporary, &path))
+        .map_err(|error| unusable(&path, &error))?;
+    Ok(Start { epoch: epoch.into(), next_seq: starts * limits::EVENTS_OF_A_START + 1, ..fresh })
 }
 
 fn ended_snapshot(record: Record) -> ContainerSnapshot {
@@ -438,5 +463,23 @@ impl Containerizer {
             }
         });
         futures_util::future::join_all(burials).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_grow_over_restarts_and_a_strange_file_begins_a_new_epoch() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let paths = Paths::new(directory.path().join("w"), directory.path());
+        let first = continue_numbering(&paths).expect("writable");
+        let second = continue_numbering(&paths).expect("writable");
+        assert_eq!((first.next_seq, &first.epoch), (1, &second.epoch));
+        assert_eq!(second.next_seq, limits::EVENTS_OF_A_START + 1);
+        fs::write(paths.numbering(), "nonsense").expect("writable");
+        let other = continue_numbering(&paths).expect("writable");
+        assert_ne!(other.epoch, first.epoch);
     }
 }
