@@ -3,6 +3,7 @@
 //! ```text
 //! <work_dir>/                              persistent
 //!   containers/<id>/                       sandbox: stdout, stderr, fetched files
+//!   trash/                                 sandboxes that are being removed
 //!   provisioner/containers/<id>/backends/<backend>/{rootfses,scratch}/<uuid>/
 //!   provisioner/targets/<hex>/             an image shown by `provision REF DIR`
 //!   store/                                 images; laid out by provisioner/stores/cache.rs
@@ -50,6 +51,11 @@ impl Paths {
     /// The container's working directory on the host.
     pub fn sandbox(&self, id: &ContainerId) -> PathBuf {
         self.work_dir.join(nested("containers", id))
+    }
+
+    /// Sandboxes that are being removed.
+    pub fn trash(&self) -> PathBuf {
+        self.work_dir.join("trash")
     }
 
     /// Root of all provisioned root file systems.

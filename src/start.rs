@@ -165,6 +165,8 @@ impl Ground {
         let provisioner = Provisioner::new(paths.clone(), store.clone(), backend.as_deref())
             .map_err(|error| Error::wrap(Stage::Configure, error))?;
         let orphans = find_orphans(paths, looker)?;
+        // Sandboxes whose remover died. Another process may be at it too: absent is fine.
+        let _ = fs::remove_dir_all(paths.trash());
         let (records, numbering) = match looker {
             Looker::Agent => (read_records(paths)?, continue_numbering(paths)?),
             Looker::Run => (Vec::new(), Start::fresh()),

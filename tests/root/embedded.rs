@@ -224,6 +224,7 @@ impl Scene {
         let own = |line: &String| {
             let root = Path::new(line.strip_prefix("cgroup ").unwrap_or_default());
             line.ends_with("agent.lock")
+                || line.ends_with("numbering")
                 || line.contains("/doors/")
                 || root.file_name().is_some_and(|name| name == self.world.cgroups_root())
         };

@@ -148,20 +148,46 @@ impl Handler<Conclude> for Recorder {
 impl Handler<Discard> for Recorder {
     fn handle(&mut self, message: Discard, cx: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
         let id = message.container_id;
-        let record = self.paths.records().join(id.to_string());
-        let removed = remove_file(&record);
+        let record = remove_file(&self.paths.records().join(id.to_string()));
+        let doomed = record.and_then(|()| match message.sandbox {
+            Sandbox::Keep => Ok(None),
+            Sandbox::Remove => doom(&self.paths, &id),
+        });
         self.events.forget(&id);
-        let removed = stage(Stage::Destroy, removed);
-        match (removed, message.sandbox) {
-            (removed, Sandbox::Keep) => Reply::Now(removed),
-            (Err(failure), Sandbox::Remove) => Reply::Now(Err(failure)),
-            // What a payload has written can be large: it is removed beside everybody's records.
-            (Ok(()), Sandbox::Remove) => {
-                let sandbox = self.paths.sandbox(&id);
+        match stage(Stage::Destroy, doomed) {
+            Ok(None) => Reply::Now(Ok(())),
+            Err(failure) => Reply::Now(Err(failure)),
+            // What a payload has written can be a lot: it is removed beside everybody's records.
+            Ok(Some(doomed)) => {
+                let trash = self.paths.trash();
                 Reply::Later(cx.blocking("bulk", "remove sandbox", move |_| {
-                    stage(Stage::Destroy, remove_tree(&sandbox))
+                    let removed = remove_tree(&doomed);
+                    // The last one out; a failure says that it was not.
+                    let _ = fs::remove_dir(trash);
+                    stage(Stage::Destroy, removed)
                 }))
             }
         }
+    }
+}
+
+/// Takes the sandbox out of the way at once: the id may have a new container before it is gone.
+fn doom(paths: &Paths, id: &ContainerId) -> Result<Option<PathBuf>, RecordError> {
+    let (sandbox, trash) = (paths.sandbox(id), paths.trash());
+    let doomed = trash.join(uuid::Uuid::new_v4().to_string());
+    // Somebody's last one out may remove the directory between the two steps.
+    let moved = (0..3).find_map(|_| {
+        let moved = fs::create_dir_all(&trash).and_then(|()| fs::rename(&sandbox, &doomed));
+        let again = moved.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
+            && fs::exists(&sandbox).unwrap_or(false);
+        (!again).then_some(moved)
+    });
+    match moved.unwrap_or(Ok(())) {
+        Ok(()) => Ok(Some(doomed)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let _ = fs::remove_dir(&trash);
+            Ok(None)
+        }
+        Err(error) => Err(RecordError { action: "remove", path: sandbox, error }),
     }
 }
