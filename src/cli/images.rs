@@ -79,9 +79,11 @@ pub(crate) fn open(settings: &Settings) -> Result<ImageStore, Complaint> {
 /// The same, if it is there: who only looks, or removes, makes nothing.
 fn existing(settings: &Settings) -> Result<Option<ImageStore>, Complaint> {
     let chosen = settings.config.docker_store_dir.clone();
-    match chosen.unwrap_or_else(|| settings.paths.store()).exists() {
-        true => open(settings).map(Some),
-        false => Ok(None),
+    let directory = chosen.unwrap_or_else(|| settings.paths.store());
+    match directory.try_exists() {
+        Ok(false) => Ok(None),
+        // One that cannot even be looked at is complained about by the attempt to open it.
+        Ok(true) | Err(_) => open(settings).map(Some),
     }
 }
 

@@ -183,7 +183,7 @@ pub(super) fn check(config: &ContainerConfig) -> Result<(), InvalidSpec> {
     check_command(&config.command, config.image.is_some())?;
     check_resources(&config.resources)?;
     let mut changed = config.capabilities_add.iter().chain(&config.capabilities_drop);
-    changed.try_for_each(check_capability)?;
+    changed.try_for_each(|name| check_capability(name))?;
     check_rlimits(&config.rlimits)?;
     config.volumes.iter().try_for_each(check_volume)?;
     check_caller_data(config)?;
@@ -270,10 +270,10 @@ fn check_image(image: &ImageReference) -> Result<(), InvalidSpec> {
     Ok(())
 }
 
-fn check_capability(name: &String) -> Result<(), InvalidSpec> {
+fn check_capability(name: &str) -> Result<(), InvalidSpec> {
     match name.eq_ignore_ascii_case("ALL") || capabilities::by_name(name).is_some() {
         true => Ok(()),
-        false => Err(InvalidSpec::Capability { name: name.clone() }),
+        false => Err(InvalidSpec::Capability { name: name.to_owned() }),
     }
 }
 
