@@ -11,6 +11,7 @@ use std::time::Duration;
 use dashmap::mapref::entry::Entry;
 use longshore_actors::{Eventual, Lost, Pid, Runtime, ShutdownPlan};
 
+use crate::containerizer::RunLock;
 use crate::containerizer::actor::Containerizer as ContainerizerActor;
 use crate::containerizer::messages::{Acknowledge, Close, Find, Launch};
 use crate::containerizer::recorder::messages::Sandbox;
@@ -26,7 +27,6 @@ use crate::limits;
 use crate::model::{ContainerId, End, Failure, Resources, Usage};
 use crate::paths::Paths;
 use crate::spec::ContainerSpec;
-use crate::start::RunLock;
 
 pub use crate::start::Builder;
 

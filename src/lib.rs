@@ -56,8 +56,9 @@ pub mod provisioner;
 pub mod spec;
 mod start;
 
+pub use containerizer::{NotLocked, RunLock};
 pub use handle::{Builder, Containerizer, Containers, Job, Stop};
-pub use start::{NotLocked, RunLock, open_store};
+pub use start::open_store;
 
 /// The programs of the README compile.
 #[cfg(doctest)]

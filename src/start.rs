@@ -11,6 +11,7 @@ use longshore_actors::{Handle, Pid, Placement, Process, Runtime, Spawn};
 
 use crate::checkpoint::{self, ContainerV1, OwnerV1, RecordV1};
 use crate::config::{Config, DockerRegistry, RootfsMount};
+use crate::containerizer::RunLock;
 use crate::containerizer::actor::Containerizer as ContainerizerActor;
 use crate::containerizer::messages::Bury;
 use crate::containerizer::recorder::actor::Recorder;
@@ -34,10 +35,6 @@ use crate::provisioner::backends::Exposure;
 #[cfg(feature = "registry")]
 use crate::provisioner::stores::docker::DockerConfig;
 use crate::provisioner::stores::{ImageStore, StoreConfig};
-
-mod run_lock;
-
-pub use run_lock::{NotLocked, RunLock};
 
 /// Builds a [`Containerizer`].
 #[derive(Debug, Clone)]

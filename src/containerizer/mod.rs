@@ -5,7 +5,10 @@ pub(crate) mod messages;
 pub(crate) mod recorder;
 pub(crate) mod recovery;
 pub(crate) mod rooms;
+mod run_lock;
 pub(crate) mod supervisor;
+
+pub use run_lock::{NotLocked, RunLock};
 
 #[cfg(test)]
 mod tests;

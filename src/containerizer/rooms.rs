@@ -6,6 +6,7 @@ use std::time::Instant;
 use dashmap::DashMap;
 use longshore_actors::{AnyPid, Handle};
 
+use super::RunLock;
 use super::recorder::messages::{Conclude, Create, Discard, Publish, Save};
 use crate::checkpoint::OwnerV1;
 use crate::fetcher::messages::Fetch;
@@ -16,7 +17,6 @@ use crate::limits;
 use crate::model::ContainerId;
 use crate::paths::Paths;
 use crate::provisioner::messages::{Provision, Unprovision};
-use crate::start::RunLock;
 
 /// What serves one container: actors of one arbiter that may block, so that consecutive kernel work
 /// of a stage crosses threads twice and not for every call.
