@@ -4,7 +4,7 @@
 //! Done last, a whiteout hides lower layers only, wherever its marker stood in the tar, and hides
 //! nothing that is not there: overlayfs would show such a whiteout as a name that cannot be opened.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -112,10 +112,11 @@ impl Tree {
     /// Finishes the layer on top of `below`.
     pub(crate) fn settle(mut self, below: &Below<'_>) -> Result<(), LayerError> {
         self.links(below)?;
+        let opaque = self.opaque_paths()?;
         // Names first: a directory that is hidden as a whole is not made to hide its content.
         for mark in self.marks.read().map_err(LayerError::Notes)? {
             if let Mark::Whiteout(path) = mark.map_err(LayerError::Notes)? {
-                self.whiteout(&path, below)?;
+                self.whiteout(&path, below, &opaque)?;
             }
         }
         for mark in self.marks.read().map_err(LayerError::Notes)? {
@@ -158,11 +159,32 @@ impl Tree {
         Ok(replicate::inode(&found.parent, &found.name, &found.stat, &parent, base)?)
     }
 
-    fn whiteout(&mut self, path: &Path, below: &Below<'_>) -> Result<(), LayerError> {
+    /// The directories that will hide what lower layers have in them.
+    fn opaque_paths(&mut self) -> Result<HashSet<PathBuf>, LayerError> {
+        let mut paths = HashSet::new();
+        for mark in self.marks.read().map_err(LayerError::Notes)? {
+            if let Mark::Opaque(path) = mark.map_err(LayerError::Notes)? {
+                paths.insert(self.walk(&path, Missing::Stop)?.1);
+            }
+        }
+        Ok(paths)
+    }
+
+    fn whiteout(
+        &mut self,
+        path: &Path,
+        below: &Below<'_>,
+        opaque: &HashSet<PathBuf>,
+    ) -> Result<(), LayerError> {
         let Some(name) = path.file_name() else { return Ok(()) };
         let parent = path.parent().unwrap_or(Path::new(""));
         // The marker's parent may be reached through a link of this layer.
         let (_, parent) = self.walk(parent, Missing::Stop)?;
+        // Overlayfs merges nothing into an opaque directory, so a whiteout in it would be shown.
+        let root = parent.as_os_str().is_empty();
+        if !root && parent.ancestors().any(|above| opaque.contains(above)) {
+            return Ok(());
+        }
         self.hide(&parent, name, below, Hide::Name)
     }
 

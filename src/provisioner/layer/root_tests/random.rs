@@ -95,17 +95,30 @@ proptest! {
     fn random_layers_give_the_tree_of_the_model_by_every_backend(
         layers in proptest::collection::vec(proptest::collection::vec(step(), 1..9), 1..5)
     ) {
-        let tars: Vec<Vec<u8>> = layers.iter().enumerate().map(|(n, l)| tar(l, n)).collect();
-        let expected = expected(&tars);
-        prop_assume!(is_a_tree(&expected));
-        let image = Image::try_of_layers(&tars).expect("unpacks");
-        let scan = |root: &Path| imgtool(&[Path::new("scan"), root]);
-        prop_assert_eq!(&image.scan("copy", scan), &expected, "copy");
-        // The scan is another process: the mount gets a name of this one.
-        let scan = |root: &Path| {
-            let name = root.strip_prefix("/proc/self").expect("a descriptor");
-            scan(&Path::new("/proc").join(std::process::id().to_string()).join(name))
-        };
-        prop_assert_eq!(&image.scan("overlay", scan), &expected, "overlay");
+        check(&layers)?;
     }
+}
+
+/// Every backend gives the tree of the model.
+fn check(layers: &[Vec<Step>]) -> Result<(), TestCaseError> {
+    let tars: Vec<Vec<u8>> = layers.iter().enumerate().map(|(n, l)| tar(l, n)).collect();
+    let expected = expected(&tars);
+    prop_assume!(is_a_tree(&expected));
+    let image = Image::try_of_layers(&tars).expect("unpacks");
+    let scan = |root: &Path| imgtool(&[Path::new("scan"), root]);
+    prop_assert_eq!(&image.scan("copy", scan), &expected, "copy");
+    // The scan is another process: the mount gets a name of this one.
+    let scan = |root: &Path| {
+        let name = root.strip_prefix("/proc/self").expect("a descriptor");
+        scan(&Path::new("/proc").join(std::process::id().to_string()).join(name))
+    };
+    prop_assert_eq!(&image.scan("overlay", scan), &expected, "overlay");
+    Ok(())
+}
+
+#[test]
+fn a_whiteout_in_an_opaque_directory_leaves_no_name() {
+    let below = vec![Step::File("a/c".to_owned(), String::new())];
+    let above = vec![Step::Whiteout("a/c".to_owned()), Step::Opaque("a".to_owned())];
+    check(&[below, above]).expect("the same tree");
 }
