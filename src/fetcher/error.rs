@@ -5,6 +5,10 @@ use crate::linux;
 
 /// Why a fetch has failed.
 #[derive(Debug, thiserror::Error)]
+#[cfg_attr(
+    not(feature = "registry"),
+    expect(dead_code, reason = "only a remote is not found or fails")
+)]
 pub(crate) enum FetchError {
     /// The URI or its target cannot be used.
     #[error("uri {uri:?}: {reason}")]
