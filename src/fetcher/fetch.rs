@@ -1,6 +1,7 @@
 //! Fetches the URIs of one command, one after the other.
 
 use std::path::Path;
+#[cfg(feature = "registry")]
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
@@ -22,10 +23,13 @@ pub(crate) struct FetcherConfig {
     #[cfg(feature = "registry")]
     pub(crate) http: crate::http::HttpConfig,
     /// A server that sends nothing for this long is stalled.
+    #[cfg(feature = "registry")]
     pub(crate) stall: Duration,
     /// Attempts at one URI, the first included, at least 1.
+    #[cfg(feature = "registry")]
     pub(crate) attempts: u32,
     /// Pause before the second attempt; doubles with each one.
+    #[cfg(feature = "registry")]
     pub(crate) backoff: Duration,
     /// Bytes of one file, and of what its archive unpacks to.
     pub(crate) bytes_max: u64,
@@ -38,8 +42,11 @@ impl Default for FetcherConfig {
         Self {
             #[cfg(feature = "registry")]
             http: crate::http::HttpConfig::default(),
+            #[cfg(feature = "registry")]
             stall: limits::FETCH_STALL,
+            #[cfg(feature = "registry")]
             attempts: limits::FETCH_ATTEMPTS,
+            #[cfg(feature = "registry")]
             backoff: limits::FETCH_BACKOFF,
             bytes_max: limits::FETCHED_BYTES_MAX,
             entries_max: limits::FETCHED_ENTRIES_MAX,
