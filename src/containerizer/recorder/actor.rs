@@ -171,18 +171,26 @@ impl Handler<Discard> for Recorder {
     }
 }
 
+/// How often the last one out can be met before it is no accident any more.
+const DOOM_ATTEMPTS: u32 = 100;
+
 /// Takes the sandbox out of the way at once: the id may have a new container before it is gone.
 fn doom(paths: &Paths, id: &ContainerId) -> Result<Option<PathBuf>, RecordError> {
     let (sandbox, trash) = (paths.sandbox(id), paths.trash());
     let doomed = trash.join(uuid::Uuid::new_v4().to_string());
-    // Somebody's last one out may remove the directory between the two steps.
-    let moved = (0..3).find_map(|_| {
-        let moved = fs::create_dir_all(&trash).and_then(|()| fs::rename(&sandbox, &doomed));
-        let again = moved.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
-            && fs::exists(&sandbox).unwrap_or(false);
-        (!again).then_some(moved)
-    });
-    match moved.unwrap_or(Ok(())) {
+    let mut moved = Ok(());
+    for _ in 0..DOOM_ATTEMPTS {
+        moved = fs::create_dir_all(&trash).and_then(|()| fs::rename(&sandbox, &doomed));
+        // Somebody's last one out may remove the directory between the two steps, and also while it
+        // is being made: then std finds a name that is taken by no directory.
+        let raced = moved.as_ref().is_err_and(|error| {
+            matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists)
+        });
+        if !raced || !fs::exists(&sandbox).unwrap_or(false) {
+            break;
+        }
+    }
+    match moved {
         Ok(()) => Ok(Some(doomed)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let _ = fs::remove_dir(&trash);
