@@ -80,6 +80,8 @@ fn the_end_overtakes_the_messages_that_wait() {
         world.probe("a"),
         world.spawn(world.order("w").place(longshore_actors::Placement::Arbiter("main", 1))),
     );
+    // One that was never started is not finalized.
+    ask(&pid, |_, _| ());
     let whom = pid.any();
     ask(&watcher, move |_, cx| cx.watch(&whom));
     let release = hold(&watcher);
