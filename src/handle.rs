@@ -44,6 +44,8 @@ pub(crate) struct Inner {
     pub(crate) lifetime: Lifetime,
     pub(crate) events: EventHub,
     pub(crate) paths: Paths,
+    /// Waited for at the end: what a withdrawn pull has staged goes on a thread of its own.
+    pub(crate) store: crate::provisioner::stores::ImageStore,
     /// Names of the isolators in use.
     pub(crate) isolation: Vec<String>,
     /// Held for as long as the containerizer lives.
@@ -230,6 +232,10 @@ impl Containerizer {
             for end in futures_util::future::join_all(ends).await {
                 stuck.extend(end.err().filter(|error| error.kind() != ErrorKind::NotFound));
             }
+            // What does not go in time is swept by the next start.
+            let patience = self.inner.runtime.clock().after(limits::PULL_WITHDRAWN);
+            let settled = std::pin::pin!(self.inner.store.settled());
+            futures_util::future::select(settled, patience).await;
         }
         let plan = ShutdownPlan::within(limits::SHUTDOWN);
         let report = self.inner.runtime.shutdown(plan).await;

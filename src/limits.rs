@@ -110,6 +110,9 @@ pub const QUERY: Duration = Duration::from_secs(10);
 /// Reading the output of a payload to its end after its last process is gone.
 pub const DRAIN_OUTPUT: Duration = Duration::from_secs(10);
 
+/// Removing what a withdrawn pull has staged, when the whole containerizer shuts down.
+pub const PULL_WITHDRAWN: Duration = Duration::from_secs(10);
+
 /// Between the signal of a graceful stop and the destroy.
 pub const STOP_GRACE: Duration = Duration::from_secs(10);
 

@@ -93,6 +93,7 @@ impl Builder {
             lifetime: config.lifetime,
             events,
             paths,
+            store: ground.store.clone(),
             isolation: ground.isolation.clone(),
             lock: ground.lock,
         });

@@ -29,6 +29,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::StoreError;
@@ -42,6 +43,8 @@ use crate::provisioner::named_lock::NamedLock;
 #[derive(Debug)]
 pub(crate) struct Cache {
     root: PathBuf,
+    /// How many directories of pulls exist now.
+    staged: watch::Sender<usize>,
 }
 
 /// Holds the store's lock.
@@ -85,7 +88,7 @@ impl Cache {
             made.map_err(StoreError::file(&path))?;
         }
         let root = std::path::absolute(root).map_err(StoreError::file(root))?;
-        let cache = Self { root };
+        let cache = Self { root, staged: watch::Sender::new(0) };
         // A table that cannot be read is told now, not at the first pull.
         cache.table()?;
         cache.sweep()?;
@@ -200,7 +203,15 @@ impl Cache {
             .map_err(StoreError::kernel(&lock_path))?;
         let made = DirBuilder::new().mode(0o700).create(&path);
         made.map_err(StoreError::file(&path))?;
-        Ok(Staging { path, lock: Mutex::new(Some((lock_path, lock))) })
+        let counted = Counted::new(&self.staged);
+        Ok(Staging { path, lock: Mutex::new(Some((lock_path, lock, counted))) })
+    }
+
+    /// Ends when no pull of this process has a directory any more.
+    pub(crate) async fn settled(&self) {
+        let mut staged = self.staged.subscribe();
+        // An error means that the cache itself is gone, and we hold it.
+        let _ = staged.wait_for(|count| *count == 0).await;
     }
 
     /// Makes everything that was staged durable, and moves it in place.
@@ -325,7 +336,24 @@ pub(super) fn names(path: &Path) -> Result<Vec<std::ffi::OsString>, StoreError> 
 pub(crate) struct Staging {
     path: PathBuf,
     /// Its name and, until it is removed, the lock that says that it lives.
-    lock: Mutex<Option<(PathBuf, File)>>,
+    lock: Mutex<Option<(PathBuf, File, Counted)>>,
+}
+
+/// One directory of a pull, as long as it exists.
+#[derive(Debug)]
+struct Counted(watch::Sender<usize>);
+
+impl Counted {
+    fn new(staged: &watch::Sender<usize>) -> Self {
+        staged.send_modify(|count| *count += 1);
+        Self(staged.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }
 
 impl Staging {
@@ -335,25 +363,25 @@ impl Staging {
 
     /// Removes the directory. Blocks.
     pub(crate) fn remove(&self) {
-        if let Some((lock_path, _lock)) = self.take() {
+        if let Some((lock_path, _lock, _counted)) = self.take() {
             remove_staging(&self.path, &lock_path);
         }
     }
 
-    fn take(&self) -> Option<(PathBuf, File)> {
+    fn take(&self) -> Option<(PathBuf, File, Counted)> {
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
 impl Drop for Staging {
     fn drop(&mut self) {
-        if let Some((lock_path, lock)) = self.take() {
+        if let Some((lock_path, lock, counted)) = self.take() {
             let path = std::mem::take(&mut self.path);
             // Without a thread to be had, the next open sweeps.
             let _ =
                 std::thread::Builder::new().name("longshore-sweep".to_owned()).spawn(move || {
                     remove_staging(&path, &lock_path);
-                    drop(lock);
+                    drop((lock, counted));
                 });
         }
     }

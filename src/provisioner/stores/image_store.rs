@@ -169,6 +169,12 @@ impl ImageStore {
         Ok(Self { inner: Arc::new(Inner { cache, platform, registries, flights, seen }) })
     }
 
+    /// Ends when nothing is left of pulls that nobody waits for any more. Their threads notice that
+    /// within a block of the layer that they unpack.
+    pub(crate) async fn settled(&self) {
+        self.inner.cache.settled().await;
+    }
+
     /// The normalised text of a reference: its key in the store, in events and in messages.
     pub fn normalise(&self, reference: &ImageReference) -> Result<String, StoreError> {
         Ok(self.inner.registries.name(reference)?.key)
