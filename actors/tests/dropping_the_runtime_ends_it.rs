@@ -1,11 +1,14 @@
 //! The last handle that is dropped ends the runtime without waiting, and leaves no thread behind.
 
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use longshore_actors::{Cx, Exit, Handler, Message, Process, Reply, Runtime, Spawn};
 
-struct Hold(std::sync::mpsc::Receiver<()>);
+struct Hold {
+    reached: Sender<()>,
+    until: Receiver<()>,
+}
 
 impl Message for Hold {
     type Reply = ();
@@ -17,8 +20,9 @@ impl Process for Holder {}
 
 impl Handler<Hold> for Holder {
     fn handle(&mut self, hold: Hold, _: &mut Cx<Self>) -> Reply<()> {
+        hold.reached.send(()).expect("the test waits for it");
         // Ends when the test drops the sender.
-        let _ = hold.0.recv();
+        let _ = hold.until.recv();
         Reply::now(())
     }
 }
@@ -41,8 +45,10 @@ fn the_drop_returns_while_an_actor_hangs_and_all_threads_end_when_it_does() {
     let clone = runtime.clone();
     let inside = runtime.clock().after(Duration::from_secs(3600));
     runtime.blocking("bulk", "nothing", |_| ()).blocking_wait().into_result().expect("it runs");
-    let (release, held) = channel();
-    let asked = pid.dispatch(Hold(held), Duration::from_secs(3600));
+    let (release, until) = channel();
+    let (reached, hangs) = channel();
+    let asked = pid.dispatch(Hold { reached, until }, Duration::from_secs(3600));
+    hangs.recv().expect("the actor begins to hang");
     let exit = pid.exit();
     // The system, two arbiters, the lane's thread and the clock's; each names itself when it first runs.
     while threads().len() < 5 {
