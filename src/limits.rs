@@ -14,6 +14,9 @@ pub const CALLER_DATA_MAX: usize = 64 << 10;
 /// Labels of a container, keys and values together, in bytes; for the same reason.
 pub const LABELS_BYTES_MAX: usize = 64 << 10;
 
+/// Bytes of a hostname: the kernel's `__NEW_UTS_LEN`, HOST_NAME_MAX of sethostname(2).
+pub const HOSTNAME_LENGTH_MAX: usize = 64;
+
 /// The lowest memory limit: below it the kernel cannot even start a program.
 pub const MEMORY_LIMIT_MIN: u64 = 4 << 20;
 

@@ -64,6 +64,7 @@ impl ContainerSpec {
                 image,
                 pull: PullPolicy::default(),
                 working_directory: None,
+                hostname: None,
                 resources: Resources::default(),
                 rlimits: Vec::new(),
                 capabilities_add: Vec::new(),
@@ -150,6 +151,14 @@ impl ContainerSpec {
     /// Where the payload starts, in the container.
     pub fn working_directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.config.working_directory = Some(directory.into());
+        self
+    }
+
+    /// What the container calls itself, gethostname(2): at most 64 letters, digits, `-`, `.` and `_`.
+    /// Without one it has the host's name, so that a program that looks its own name up finds it: the
+    /// network is the host's. Needs the isolator `filesystem/linux`.
+    pub fn hostname(mut self, name: impl Into<String>) -> Self {
+        self.config.hostname = Some(name.into());
         self
     }
 

@@ -129,6 +129,9 @@ pub(crate) struct Run {
     /// Where the payload starts [default: the image's, else /]
     #[arg(long, value_name = "DIR")]
     pub(crate) workdir: Option<PathBuf>,
+    /// What the container calls itself [default: the host's name]
+    #[arg(long, value_name = "H")]
+    pub(crate) hostname: Option<String>,
     /// A label in events; repeatable
     #[arg(long, value_name = "K=V", value_parser = parse::pair)]
     pub(crate) label: Vec<(String, String)>,

@@ -113,6 +113,7 @@ fn spec(run: Run, image: Option<ImageReference>) -> Result<ContainerSpec, Compla
     spec = run.cap_drop.into_iter().fold(spec, ContainerSpec::capability_drop);
     spec = run.volume.into_iter().fold(spec, ContainerSpec::volume);
     spec = run.workdir.into_iter().fold(spec, ContainerSpec::working_directory);
+    spec = run.hostname.into_iter().fold(spec, ContainerSpec::hostname);
     spec = run.stop_signal.into_iter().fold(spec, ContainerSpec::stop_signal);
     spec = run.timeout.into_iter().fold(spec, ContainerSpec::timeout);
     Ok(run.label.into_iter().fold(spec, |spec, (name, value)| spec.label(name, value)))

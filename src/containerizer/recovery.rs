@@ -81,6 +81,7 @@ fn bare(container_id: ContainerId, sandbox: &Path) -> ContainerConfig {
         image: None,
         pull: PullPolicy::Never,
         working_directory: None,
+        hostname: None,
         resources: Resources::default(),
         rlimits: Vec::new(),
         capabilities_add: Vec::new(),

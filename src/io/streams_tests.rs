@@ -20,6 +20,7 @@ fn config(sandbox: &TempDir) -> ContainerConfig {
         image: None,
         pull: PullPolicy::default(),
         working_directory: None,
+        hostname: None,
         resources: Resources::default(),
         rlimits: Vec::new(),
         capabilities_add: Vec::new(),

@@ -20,6 +20,7 @@ pub(super) fn config(image: Option<&str>) -> ContainerConfig {
         image: image.map(|text| text.parse().expect("valid")),
         pull: PullPolicy::default(),
         working_directory: None,
+        hostname: None,
         resources: Resources::default(),
         rlimits: Vec::new(),
         capabilities_add: Vec::new(),

@@ -17,6 +17,7 @@ fn config() -> ContainerConfig {
         image: None,
         pull: PullPolicy::default(),
         working_directory: None,
+        hostname: None,
         resources: Resources::default(),
         rlimits: Vec::new(),
         capabilities_add: Vec::new(),

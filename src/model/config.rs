@@ -59,6 +59,8 @@ pub struct ContainerConfig {
     pub pull: PullPolicy,
     /// Where to run it. Without: the image's, else `/`; the sandbox on the host's file system.
     pub working_directory: Option<PathBuf>,
+    /// What gethostname(2) answers in the container; `None`: what it answers on the host.
+    pub hostname: Option<String>,
     /// Limits.
     pub resources: Resources,
     /// Resource limits of processes, setrlimit(2).

@@ -81,6 +81,14 @@ fn what_no_launch_could_honour_is_refused() {
         (spec().volume(volume("/x", "")), "empty"),
         (spec().volume(volume("/x", "/../y")), "'..'"),
         (spec().working_directory("x"), "not absolute"),
+        (spec().hostname(""), "hostname"),
+        (spec().hostname("a b"), "hostname"),
+        (spec().hostname("a\0"), "hostname"),
+        (spec().hostname("-a"), "hostname"),
+        (spec().hostname("a..b"), "hostname"),
+        (spec().hostname("a."), "hostname"),
+        (spec().hostname("ä"), "hostname"),
+        (spec().hostname("a".repeat(65)), "hostname"),
         (spec().stdout(Output::File("x".into())), "not absolute"),
         (spec().stop_signal(0), "signal 0"),
         (spec().stop_signal(65), "signal 65"),
@@ -107,6 +115,7 @@ fn what_is_at_the_limit_is_accepted() {
         .volume(volume("/x", "relative/to/sandbox"))
         .uri(uri("/x", Some("deep/name")))
         .stop_signal(64)
+        .hostname(format!("web-1.job_7.{}", "x".repeat(52)))
         .pids(1)
         .cpus(0.01);
     assert_eq!(spec.validate(), Ok(()));
@@ -129,6 +138,7 @@ fn what_no_isolator_gives_is_refused() {
         (run().rlimit(rlimit(None, None)), "posix/rlimits"),
         (run().capability_drop("ALL"), "linux/capabilities"),
         (run().volume(volume("/x", "/y")), "filesystem/linux"),
+        (run().hostname("box"), "filesystem/linux"),
         (spec(), "filesystem/linux"),
     ];
     for (spec, isolator) in refused {

@@ -72,6 +72,16 @@ pub enum InvalidSpec {
         /// As given.
         path: PathBuf,
     },
+    /// A name that no host can have.
+    #[error(
+        "hostname {name:?} is no name: 1 to {} letters, digits, '-', '.' and '_', each part between dots \
+         begins and ends with a letter or a digit",
+        limits::HOSTNAME_LENGTH_MAX
+    )]
+    Hostname {
+        /// As given.
+        name: String,
+    },
     /// CPUs.
     #[error("cpus must be more than 0 and at most {}, not {cpus:?}", limits::CPUS_MAX)]
     Cpus {
@@ -169,6 +179,7 @@ pub(crate) fn require_isolators(
         (!config.rlimits.is_empty(), "an rlimit", "posix/rlimits"),
         (capabilities, "a change of capabilities", "linux/capabilities"),
         (!config.volumes.is_empty(), "a volume", "filesystem/linux"),
+        (config.hostname.is_some(), "a hostname", "filesystem/linux"),
     ];
     let on = |isolator: &str| isolation.iter().any(|name| name == isolator);
     match asked.into_iter().find(|(asked, _, isolator)| *asked && !on(isolator)) {
@@ -190,6 +201,7 @@ pub(super) fn check(config: &ContainerConfig) -> Result<(), InvalidSpec> {
     if let Some(directory) = &config.working_directory {
         check_absolute("working directory", directory)?;
     }
+    config.hostname.as_deref().map_or(Ok(()), check_hostname)?;
     for stream in [&config.stdin, &config.stdout, &config.stderr] {
         if let Output::File(path) = stream {
             check_absolute("file of a stream", path)?;
@@ -268,6 +280,20 @@ fn check_image(image: &ImageReference) -> Result<(), InvalidSpec> {
         Reference::parse(name, &DefaultRegistry::default())?;
     }
     Ok(())
+}
+
+/// hostname(7), and the `_` that names of jobs like to have.
+fn check_hostname(name: &str) -> Result<(), InvalidSpec> {
+    let part = |part: &str| {
+        let bytes = part.as_bytes();
+        let ends = [bytes.first(), bytes.last()];
+        ends.iter().all(|end| end.is_some_and(u8::is_ascii_alphanumeric))
+            && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(byte))
+    };
+    match name.len() <= limits::HOSTNAME_LENGTH_MAX && name.split('.').all(part) {
+        true => Ok(()),
+        false => Err(InvalidSpec::Hostname { name: name.to_owned() }),
+    }
 }
 
 fn check_capability(name: &str) -> Result<(), InvalidSpec> {

@@ -13,6 +13,7 @@ mod bulk;
 mod embedded;
 mod ends;
 mod guest;
+mod hostname;
 mod images;
 mod layout;
 mod leak_check;

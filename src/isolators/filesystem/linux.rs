@@ -5,8 +5,13 @@
 //! would give the host away is hidden or read-only. Without: the host's files, and volumes over them
 //! that nobody else sees.
 //!
-//! Kernel: mount_namespaces(7) and the mount API, Linux 5.2. Undo: none needed, the mounts die with the
-//! last process.
+//! Whoever has a root of its own also has a name and a cgroup root of its own: a payload that may
+//! set the host's name (CAP_SYS_ADMIN) sets its own, and `/proc/self/cgroup` says `/` instead of where
+//! on the host it is. The name is the host's until somebody sets it, because the network is the
+//! host's: programs look their own name up, and only the host's is known to the resolver.
+//!
+//! Kernel: mount_namespaces(7) and the mount API, Linux 5.2; uts_namespaces(7), cgroup_namespaces(7).
+//! Undo: none needed, mounts and namespaces die with the last process.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -32,6 +37,14 @@ pub(in crate::isolators) struct Linux {
     sandbox_directory: PathBuf,
     isolation: Vec<String>,
     cgroups: Arc<Cgroups>,
+    kernel: Kernel,
+}
+
+/// What kernels can be built without; a container runs as well without it.
+#[derive(Debug, Clone, Copy)]
+struct Kernel {
+    uts: bool,
+    cgroup_namespace: bool,
 }
 
 impl Isolator for Linux {
@@ -51,6 +64,10 @@ impl Isolator for Linux {
             sandbox_directory: host.sandbox_directory.clone(),
             isolation: host.isolation.clone(),
             cgroups: Arc::clone(&host.cgroups),
+            kernel: Kernel {
+                uts: crate::isolators::namespaces::require("uts").is_ok(),
+                cgroup_namespace: crate::isolators::namespaces::require("cgroup").is_ok(),
+            },
         })
     }
 
@@ -63,8 +80,9 @@ impl Isolator for Linux {
             Some(provisioned) => self.in_an_image(id, &context.config, provisioned)?,
             None => in_the_hosts_files(&context.config)?,
         };
-        let namespaces = BTreeSet::from([Namespace::Mnt]);
-        Ok((LaunchInfo { namespaces, ..info }, ()))
+        let hostname = context.config.hostname.clone();
+        let namespaces = self.namespaces(context.provisioned.is_some(), hostname.is_some())?;
+        Ok((LaunchInfo { namespaces, hostname, ..info }, ()))
     }
 }
 
@@ -74,6 +92,26 @@ fn in_the_hosts_files(config: &ContainerConfig) -> Result<LaunchInfo, IsolatorEr
 }
 
 impl Linux {
+    /// On the host's file system a container keeps the host's, unless it is given a name.
+    fn namespaces(
+        &self,
+        own_root: bool,
+        named: bool,
+    ) -> Result<BTreeSet<Namespace>, IsolatorError> {
+        let mut all = BTreeSet::from([Namespace::Mnt]);
+        if named {
+            // A name that nobody can be given is refused; one that nobody asked for is not missed.
+            crate::isolators::namespaces::require("uts")?;
+        }
+        if named || (own_root && self.kernel.uts) {
+            all.insert(Namespace::Uts);
+        }
+        if own_root && self.kernel.cgroup_namespace {
+            all.insert(Namespace::Cgroup);
+        }
+        Ok(all)
+    }
+
     fn in_an_image(
         &self,
         id: &ContainerId,
@@ -219,6 +257,7 @@ mod tests {
             sandbox_directory: host.sandbox_directory,
             isolation: host.isolation,
             cgroups: host.cgroups,
+            kernel: Kernel { uts: true, cgroup_namespace: true },
         }
     }
 
@@ -272,6 +311,41 @@ mod tests {
         assert!(info.volumes[0].flags.read_only);
         assert!(info.mounts.is_empty() && info.devices.is_empty() && info.masked_paths.is_empty());
         assert_eq!(info.working_directory.as_deref(), Some(sandbox.path()));
+    }
+
+    #[test]
+    fn a_root_of_its_own_comes_with_a_name_and_a_cgroup_root_of_its_own() {
+        let set = &["filesystem/linux"][..];
+        let own = context(config(Some("rootfs:/srv")), Some(provisioned("/srv")));
+        let info = prepare(set, &own).expect("prepared");
+        assert_eq!(
+            info.namespaces,
+            [Namespace::Mnt, Namespace::Uts, Namespace::Cgroup].into(),
+            "the host's name stays, in a namespace where it can be changed"
+        );
+        assert_eq!(info.hostname, None);
+        let info = prepare(set, &context(config(None), None)).expect("prepared");
+        assert_eq!(info.namespaces, [Namespace::Mnt].into(), "on the host's file system");
+    }
+
+    #[test]
+    fn a_name_comes_with_a_namespace_for_it_whatever_the_root() {
+        for image in [None, Some("/srv")] {
+            let mut config = config(image.map(|_| "rootfs:/srv"));
+            config.hostname = Some("box".to_owned());
+            let context = context(config, image.map(provisioned));
+            let info = prepare(&["filesystem/linux"], &context).expect("prepared");
+            assert!(info.namespaces.contains(&Namespace::Uts), "{image:?}");
+            assert_eq!(info.hostname.as_deref(), Some("box"));
+        }
+    }
+
+    #[test]
+    fn what_the_kernel_has_not_is_left_out() {
+        let mut isolator = isolator(&["filesystem/linux"]);
+        isolator.kernel = Kernel { uts: false, cgroup_namespace: false };
+        let namespaces = isolator.namespaces(true, false).expect("nobody asked for a name");
+        assert_eq!(namespaces, [Namespace::Mnt].into());
     }
 
     #[test]
