@@ -92,7 +92,7 @@ fn commands_and_flags_that_have_not_come_are_neither_shown_nor_accepted() {
         refused(&[command], &[command]);
         assert!(!help.lines().any(|line| line.trim().starts_with(command)), "{command}");
     }
-    for flag in ["--tty", "--interactive", "--network", "--hostname", "--dry-run", "--appc-image"] {
+    for flag in ["--tty", "--interactive", "--network", "--dry-run", "--appc-image"] {
         refused(&["run", flag], &[flag]);
         assert!(!run.contains(flag), "{flag}");
     }
