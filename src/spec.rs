@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::model::{
     Bytes, CommandInfo, ContainerConfig, ContainerId, ImageReference, Output, PullPolicy,
-    Resources, Rlimit, Uri, Volume,
+    Resources, Rlimit, Shape, Uri, Volume,
 };
 
 mod validate;
@@ -75,6 +75,8 @@ impl ContainerSpec {
                 stderr: Output::Sandbox,
                 stop_signal: None,
                 timeout: None,
+                shape: Shape::default(),
+                agent_environment: std::collections::BTreeMap::new(),
                 labels: std::collections::BTreeMap::new(),
                 data: Vec::new(),
                 // Known when it is launched: only the containerizer knows its work directory.

@@ -12,6 +12,10 @@ use crate::model::{
     Output, PullPolicy, Record, Resources, Rlimit, RlimitKind, Uri, Volume,
 };
 
+mod shape;
+
+use shape::ShapeV1;
+
 /// Whose container it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum OwnerV1 {
@@ -94,6 +98,8 @@ pub(crate) struct ConfigV1 {
     labels: BTreeMap<String, String>,
     data: Vec<u8>,
     sandbox: PathBuf,
+    shape: ShapeV1,
+    agent_environment: BTreeMap<String, String>,
 }
 
 /// [`Output`], frozen.
@@ -174,6 +180,8 @@ impl From<&ContainerConfig> for ConfigV1 {
             labels: config.labels.clone(),
             data: config.data.clone(),
             sandbox: config.sandbox.clone(),
+            shape: ShapeV1::from(&config.shape),
+            agent_environment: config.agent_environment.clone(),
         }
     }
 }
@@ -243,6 +251,8 @@ impl ConfigV1 {
             labels: self.labels,
             data: self.data,
             sandbox: self.sandbox,
+            shape: self.shape.into(),
+            agent_environment: self.agent_environment,
         })
     }
 }
@@ -366,6 +376,8 @@ fn example_config() -> ContainerConfig {
         labels: [("task".to_owned(), "42".to_owned())].into(),
         data: vec![9, 9],
         sandbox: "/w/containers/job-42".into(),
+        shape: shape::example(),
+        agent_environment: [("A".to_owned(), "B".to_owned())].into(),
     }
 }
 

@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use crate::checkpoint::{ContainerV1, OwnerV1};
 use crate::launcher::InitPid;
-use crate::model::{CommandInfo, ContainerConfig, ContainerId, Output, PullPolicy, Resources};
+use crate::model::{
+    CommandInfo, ContainerConfig, ContainerId, Output, PullPolicy, Resources, Shape,
+};
 
 /// A container without an owner.
 #[derive(Debug)]
@@ -92,6 +94,8 @@ fn bare(container_id: ContainerId, sandbox: &Path) -> ContainerConfig {
         stderr: Output::Null,
         stop_signal: None,
         timeout: None,
+        shape: Shape::default(),
+        agent_environment: BTreeMap::new(),
         labels: BTreeMap::new(),
         data: Vec::new(),
         sandbox: sandbox.to_owned(),

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use tempfile::TempDir;
 
 use super::*;
-use crate::model::{CommandInfo, ContainerId, PullPolicy, Resources};
+use crate::model::{CommandInfo, ContainerId, PullPolicy, Resources, Shape};
 
 fn me() -> Owner {
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
@@ -31,6 +31,8 @@ fn config(sandbox: &TempDir) -> ContainerConfig {
         stderr: Output::Sandbox,
         stop_signal: None,
         timeout: None,
+        shape: Shape::default(),
+        agent_environment: Default::default(),
         labels: Default::default(),
         data: Vec::new(),
         sandbox: sandbox.path().to_owned(),

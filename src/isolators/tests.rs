@@ -8,7 +8,7 @@ use super::{DEFAULT_FOR_IMAGES, DEFAULT_WITHOUT_IMAGE, Host, TABLE};
 use crate::linux::cgroups::Cgroups;
 use crate::model::{
     CommandInfo, ContainerConfig, ContainerId, ImageConfig, LaunchContext, Output, Provisioned,
-    PullPolicy, Resources, Rootfs,
+    PullPolicy, Resources, Rootfs, Shape,
 };
 use crate::paths::Paths;
 
@@ -31,6 +31,8 @@ pub(super) fn config(image: Option<&str>) -> ContainerConfig {
         stderr: Output::Sandbox,
         stop_signal: None,
         timeout: None,
+        shape: Shape::default(),
+        agent_environment: BTreeMap::new(),
         labels: BTreeMap::new(),
         data: Vec::new(),
         sandbox: PathBuf::from("/sandbox"),

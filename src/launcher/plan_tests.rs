@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::{
     CapabilitySets, ContainerId, Mount, MountFlags, MountSource, Namespace, Output, PullPolicy,
-    Resources, Rlimit, RlimitKind,
+    Resources, Rlimit, RlimitKind, Shape,
 };
 
 fn config() -> ContainerConfig {
@@ -28,6 +28,8 @@ fn config() -> ContainerConfig {
         stderr: Output::Sandbox,
         stop_signal: None,
         timeout: None,
+        shape: Shape::default(),
+        agent_environment: BTreeMap::new(),
         labels: BTreeMap::new(),
         data: Vec::new(),
         sandbox: PathBuf::from("/host/sandbox"),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CommandInfo, ContainerId, ImageReference, Provisioned, Resources, Rlimit};
+use super::{CommandInfo, ContainerId, ImageReference, Provisioned, Resources, Rlimit, Shape};
 
 /// Where a stream of the payload goes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -81,6 +81,11 @@ pub struct ContainerConfig {
     pub stop_signal: Option<i32>,
     /// Stop the container when it has run this long.
     pub timeout: Option<Duration>,
+    /// Whose container it is.
+    pub shape: Shape,
+    /// What the agent adds to the payload's environment, below everything else: Mesos' `environment`
+    /// of a launch. For an executor over what [`super::AgentInfo`] says.
+    pub agent_environment: BTreeMap<String, String>,
     /// The caller's labels.
     pub labels: BTreeMap<String, String>,
     /// The caller's opaque bytes, at most [`crate::limits::CALLER_DATA_MAX`].

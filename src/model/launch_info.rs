@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::TaskLaunch;
+
 /// One isolator's contribution. Everything is optional; merging is `launcher/plan.rs`'s.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LaunchInfo {
@@ -54,6 +56,38 @@ pub struct LaunchInfo {
     pub readonly_rootfs: bool,
     /// A compiled filter, one `struct sock_filter` a word. Two isolators: refused.
     pub seccomp: Option<Vec<u64>>,
+    /// Run in order before the payload, after everything else is done to the tree.
+    pub pre_exec_commands: Vec<PreExecCommand>,
+    /// For the task, if the container is a command executor's.
+    pub task: TaskLaunch,
+}
+
+/// A command that the init runs before the payload and waits for; its failure fails the launch.
+///
+/// It runs as the agent's user in the *host's* file system, in a mount namespace that goes with it,
+/// and otherwise in the container: its namespaces, its cgroups and its streams. It sees no more of an
+/// environment than this, and `PATH`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreExecCommand {
+    /// What to run.
+    pub command: Command,
+    /// Its whole environment; `PATH` where it has none.
+    pub environment: BTreeMap<String, String>,
+}
+
+impl PreExecCommand {
+    /// Exactly this argv.
+    pub fn program<S: Into<String>>(executable: S, arguments: impl IntoIterator<Item = S>) -> Self {
+        let executable = executable.into();
+        let first = std::iter::once(executable.clone());
+        let argv = first.chain(arguments.into_iter().map(Into::into)).collect();
+        Self { command: Command { executable, argv }, environment: BTreeMap::new() }
+    }
+
+    /// A line for `/bin/sh -c`.
+    pub fn shell(line: impl Into<String>) -> Self {
+        Self::program("/bin/sh".to_owned(), ["-c".to_owned(), line.into()])
+    }
 }
 
 /// An executable and its whole argv, argv\[0] included.

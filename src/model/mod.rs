@@ -6,6 +6,7 @@ mod command;
 mod config;
 mod container_id;
 mod digest;
+mod executor;
 mod image;
 mod launch_info;
 mod resources;
@@ -17,10 +18,11 @@ pub use command::{CommandInfo, Uri};
 pub use config::{ContainerConfig, LaunchContext, Output, PullPolicy, Volume};
 pub use container_id::{ContainerId, InvalidContainerId};
 pub use digest::{Digest, InvalidDigest};
+pub use executor::{AgentInfo, ContainerType, ExecutorInfo, Secret, Shape, TaskInfo, TaskLaunch};
 pub use image::{ImageConfig, ImageReference, Provisioned, Rootfs};
 pub use launch_info::{
     Capability, CapabilitySets, Command, DeviceNode, FileOperation, LaunchInfo, Mount, MountFlags,
-    MountSource, Namespace, Rlimit, RlimitKind, User,
+    MountSource, Namespace, PreExecCommand, Rlimit, RlimitKind, User,
 };
 pub use resources::{Bytes, Resources, Usage};
 pub use signal::{parse_signal, signal_name};
