@@ -1,6 +1,7 @@
 //! The public error: who must act, where it happened, and why.
 
 use std::fmt;
+use std::io;
 
 use serde::{Deserialize, Serialize};
 
@@ -105,7 +106,7 @@ pub struct Error {
 impl Error {
     /// An error of `kind` in `stage`; `message` names object and cause.
     pub fn new(stage: Stage, kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self::from(Failure { stage, kind, errno: None, message: message.into() })
+        Self::from(Failure { stage, kind, errno: None, message: plain(&message.into()) })
     }
 
     /// A room's error, met in `stage`.
@@ -162,8 +163,18 @@ impl From<Failure> for Error {
 
 /// A room's error as data: the message has the whole chain in one line.
 pub fn failure<E: Classified>(stage: Stage, error: &E) -> Failure {
+    Failure {
+        stage: error.stage().unwrap_or(stage),
+        kind: error.kind(),
+        errno: error.errno(),
+        message: chain(error),
+    }
+}
+
+/// An error and what caused it, in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut message = error.to_string();
-    let mut source = std::error::Error::source(error);
+    let mut source = error.source();
     while let Some(cause) = source {
         let text = cause.to_string();
         // An error that already prints its cause is not told twice.
@@ -172,12 +183,37 @@ pub fn failure<E: Classified>(stage: Stage, error: &E) -> Failure {
         }
         source = cause.source();
     }
-    Failure {
-        stage: error.stage().unwrap_or(stage),
-        kind: error.kind(),
-        errno: error.errno(),
-        message: message.replace('\n', " "),
+    plain(&message.replace('\n', " "))
+}
+
+/// `text` with the kernel's words as we write them: std says "No such file or directory (os error
+/// 2)", in the middle of a line.
+pub fn plain(text: &str) -> String {
+    const OPEN: &str = " (os error ";
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(OPEN) {
+        let number = &rest[at + OPEN.len()..];
+        let number = &number[..number.find(')').unwrap_or(0)];
+        let end = at + OPEN.len() + number.len();
+        let words = number.parse().ok().map(io::Error::from_raw_os_error);
+        let words = words.map(|error| error.to_string()).unwrap_or_default();
+        let words = words.split(OPEN).next().unwrap_or_default();
+        match rest[..at].strip_suffix(words) {
+            Some(before) if !words.is_empty() => {
+                plain.push_str(before);
+                plain.push_str(&words.to_lowercase());
+                rest = &rest[end + 1..];
+            }
+            // Somebody else's words, which stay as they are.
+            _ => {
+                plain.push_str(&rest[..end]);
+                rest = &rest[end..];
+            }
+        }
     }
+    plain.push_str(rest);
+    plain
 }
 
 impl fmt::Display for Error {
@@ -193,5 +229,21 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.source.as_ref().map(|source| &**source as _)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_words_are_in_lower_case_and_without_its_number() {
+        let error = io::Error::from_raw_os_error(2);
+        assert_eq!(plain(&format!("/x: {error}")), "/x: no such file or directory");
+        let twice = format!("{error}; {}", io::Error::from_raw_os_error(28));
+        assert_eq!(plain(&twice), "no such file or directory; no space left on device");
+        for other in ["", "plain", "Quoted (os error 2)", "(os error 2", "x (os error )", "a) (b"] {
+            assert_eq!(plain(other), other);
+        }
     }
 }

@@ -17,7 +17,7 @@ use crate::containerizer::messages::Bury;
 use crate::containerizer::recorder::actor::Recorder;
 use crate::containerizer::recovery::{self, Found, Looker, Orphan};
 use crate::containerizer::rooms::{Lane, Reserved, Rooms};
-use crate::error::{Error, ErrorKind, Stage};
+use crate::error::{self, Error, ErrorKind, Stage};
 use crate::events::{ContainerSnapshot, EventHub, Start, WallTime};
 use crate::fetcher::actor::FetcherActor;
 use crate::handle::{Containerizer, Inner};
@@ -111,7 +111,7 @@ fn build_runtime() -> Result<Runtime, Error> {
         .lane("bulk", limits::BULK_THREADS)
         .lane("kill", limits::KILL_THREADS)
         .build()
-        .map_err(|error| Error::new(Stage::Configure, ErrorKind::Host, error.to_string()))
+        .map_err(|error| Error::new(Stage::Configure, ErrorKind::Host, error::chain(&error)))
 }
 
 fn internal(error: &dyn std::fmt::Display) -> Error {
@@ -195,8 +195,11 @@ fn require_root() -> Result<(), Error> {
     Ok(())
 }
 
+/// Root may write everywhere, but for file systems that are read-only.
 fn make(directory: &Path) -> Result<(), Error> {
-    fs::create_dir_all(directory).map_err(|error| unusable(directory, &error))
+    fs::create_dir_all(directory)
+        .and_then(|()| linux::fs::writable(directory))
+        .map_err(|error| unusable(directory, &error))
 }
 
 fn unusable(path: &Path, error: &std::io::Error) -> Error {

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use longshore::error::{Error, ErrorKind, Stage};
+use longshore::error::{self, Error, ErrorKind, Stage};
 use longshore::model::{End, Failure};
 
 /// It took longer than `--timeout`.
@@ -17,6 +17,9 @@ const NOT_FOUND: u8 = 127;
 const FAILED: u8 = 1;
 /// Other commands: there is no such image.
 const UNKNOWN: u8 = 4;
+
+/// signal(7): by which a limit kills.
+const SIGKILL: i32 = 9;
 
 /// Why the program ends with another code than 0, and what it says on stderr.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +58,7 @@ impl Complaint {
     fn new(code: u8, message: impl std::fmt::Display) -> Self {
         // Whatever a remote or a file name put into it: one line.
         let line = message.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        let line = error::plain(&line);
         Self { code, line: Some(line) }
     }
 
@@ -82,7 +86,14 @@ pub(crate) fn of_end(end: &End) -> Complaint {
     }
     let code = payload_code(end).unwrap_or(NOT_STARTED);
     match &termination.limitation {
-        Some(limitation) => Complaint::new(code, format!("{}: {}", Stage::Run, limitation.message)),
+        Some(limitation) => {
+            let message = &limitation.message;
+            let survived = match termination.signal {
+                Some(SIGKILL) => "",
+                Some(_) | None => "; the payload went on",
+            };
+            Complaint::new(code, format!("{}: {message}{survived}", Stage::Run))
+        }
         None => Complaint { code, line: None },
     }
 }

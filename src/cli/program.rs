@@ -51,9 +51,17 @@ fn unreadable(error: &clap::Error) -> ExitCode {
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             Complaint::usage("no command given; see longshore --help").report()
         }
+        ErrorKind::InvalidUtf8 => {
+            let words = std::env::args_os().skip(1);
+            let strange =
+                words.filter(|word| word.to_str().is_none()).map(|word| format!("{word:?}"));
+            let strange = strange.collect::<Vec<_>>().join(", ");
+            Complaint::usage(format_args!("not UTF-8: {strange}")).report()
+        }
         _ => {
-            let first = std::env::args().nth(1);
-            Complaint::usage(one_line(&error.render().to_string(), first.as_deref())).report()
+            let first = std::env::args_os().nth(1);
+            let first = first.as_deref().and_then(std::ffi::OsStr::to_str);
+            Complaint::usage(one_line(&error.render().to_string(), first)).report()
         }
     }
 }

@@ -180,7 +180,7 @@ pub enum IsolatorError {
     #[error("{0}")]
     Invalid(String),
     /// The host lacks a feature; `feature` is its row in `docs/kernel-features.md`.
-    #[error("{feature} is missing: {detail}")]
+    #[error("the host lacks {feature}: {detail}")]
     Unsupported {
         /// Row in the table.
         feature: &'static str,

@@ -20,7 +20,7 @@ use super::user::{self, Credentials, UserFile};
 use super::{ForkRequest, InitPid, LauncherError, Lifetime};
 use crate::linux::cgroups::Cgroups;
 use crate::linux::root::Content;
-use crate::linux::{self, capabilities, memfd, mount, pidfd, root, socket};
+use crate::linux::{self, capabilities, memfd, mount, pidfd, probe, root, socket};
 use crate::model::{ContainerId, LaunchInfo, Namespace, Rootfs};
 use crate::paths;
 
@@ -38,8 +38,10 @@ pub struct LinuxLauncher {
 impl LinuxLauncher {
     /// A launcher that keeps each container's processes together by a cgroup of `cgroups`.
     ///
-    /// Starts nothing yet. Errors: `Host`, where no file can be made in memory.
+    /// Starts nothing yet. Errors: `Unsupported`, where the kernel or a filter lacks what every
+    /// container needs; `Host`, where no file can be made in memory.
     pub fn new(cgroups: Arc<Cgroups>) -> Result<Self, LauncherError> {
+        probe::needed()?;
         let mknod = capabilities::by_name("CAP_MKNOD").expect("a capability of capabilities(7)");
         let may_make_nodes = capabilities::held()?.contains(mknod);
         Ok(Self { spawner: Spawner::new()?, cgroups, may_make_nodes })

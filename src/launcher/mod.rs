@@ -70,7 +70,7 @@ pub struct ForkRequest {
 
 /// Why a released init did not reach exec.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{step}: {}", nix::errno::Errno::from_raw(*errno).desc().to_lowercase())]
+#[error("{step}: {}", self.reason())]
 pub struct StartFailure {
     /// What was tried, with its object: `exec /no/such`, `mount proc at /proc`.
     pub step: String,
@@ -78,6 +78,18 @@ pub struct StartFailure {
     pub exec: bool,
     /// The kernel's error number.
     pub errno: i32,
+}
+
+impl StartFailure {
+    fn reason(&self) -> String {
+        let errno = nix::errno::Errno::from_raw(self.errno);
+        let reason = errno.desc().to_lowercase();
+        match (self.exec, errno) {
+            // The kernel does not tell which of the two it has not found.
+            (true, nix::errno::Errno::ENOENT) => format!("{reason} (it, or its interpreter)"),
+            _ => reason,
+        }
+    }
 }
 
 impl Classified for StartFailure {
@@ -110,6 +122,15 @@ pub enum LauncherError {
     /// The kernel refused.
     #[error(transparent)]
     Kernel(#[from] crate::linux::Error),
+    /// The kernel, or a filter, lacks what every container needs.
+    #[error("the host lacks {feature}: {error}")]
+    Missing {
+        /// Its row in `docs/kernel-features.md`.
+        feature: &'static str,
+        /// The call that told.
+        #[source]
+        error: crate::linux::Error,
+    },
     /// The spawner cannot have a mount namespace of its own: the embedder is no root, lives in a
     /// chroot, or on an initial ram disk, which no root can be exchanged for.
     #[error(
@@ -131,6 +152,12 @@ pub enum LauncherError {
     PlanTooLarge,
 }
 
+impl From<crate::linux::probe::Missing> for LauncherError {
+    fn from(missing: crate::linux::probe::Missing) -> Self {
+        Self::Missing { feature: missing.feature, error: missing.error }
+    }
+}
+
 impl Classified for LauncherError {
     fn kind(&self) -> ErrorKind {
         match self {
@@ -139,13 +166,13 @@ impl Classified for LauncherError {
             }
             Self::Kernel(error) => error.kind(),
             Self::Spawn(errno) => crate::linux::Error::new("clone", *errno).kind(),
-            Self::Spawner(_) => ErrorKind::Unsupported,
+            Self::Spawner(_) | Self::Missing { .. } => ErrorKind::Unsupported,
         }
     }
 
     fn errno(&self) -> Option<String> {
         match self {
-            Self::Kernel(error) => error.errno_name(),
+            Self::Kernel(error) | Self::Missing { error, .. } => error.errno_name(),
             Self::Spawn(errno) | Self::Spawner(errno) => {
                 crate::linux::Error::new("clone", *errno).errno_name()
             }

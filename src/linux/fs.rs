@@ -75,6 +75,11 @@ pub enum Node {
     Socket,
 }
 
+/// Whether this process may make files in `directory`; of root, only read-only file systems say no.
+pub fn writable(directory: &Path) -> std::io::Result<()> {
+    Ok(sys::access(directory, sys::Access::WRITE_OK)?)
+}
+
 /// The kind of an inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {

@@ -13,6 +13,7 @@ pub(crate) mod mount;
 pub mod open_as;
 pub mod overlay;
 pub(crate) mod pidfd;
+pub(crate) mod probe;
 pub(crate) mod process;
 pub mod processes;
 pub(crate) mod root;

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use nix::libc;
 use rustix::fs::CWD;
+use rustix::io::Errno;
 use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 
 use super::Error;
@@ -54,5 +55,18 @@ pub(crate) fn settle(mount: impl AsFd, attributes: MountAttrFlags) -> Result<(),
             format!("mount_setattr(RECURSIVE, {attributes:?}, PRIVATE)"),
             &std::io::Error::last_os_error(),
         )),
+    }
+}
+
+/// What mount_setattr(2) answers to nothing at all: EINVAL, where it is there.
+#[expect(unsafe_code, reason = "rustix has no mount_setattr")]
+pub(super) fn probe_setattr() -> Result<(), Errno> {
+    let nothing = std::ptr::null::<MountAttr>();
+    // SAFETY: of a structure of no bytes none is read.
+    let answer =
+        unsafe { libc::syscall(libc::SYS_mount_setattr, -1, c"".as_ptr(), 0, nothing, 0_usize) };
+    match answer {
+        0 => Ok(()),
+        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::IO)),
     }
 }

@@ -4,11 +4,29 @@ use nix::libc;
 
 use super::Error;
 
-/// From now on the calling thread and its children find `calls` missing: `ENOSYS`.
+/// What a call that is not there answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// `ENOSYS`: an old kernel.
+    Missing,
+    /// `EPERM`: the filter of a sandbox.
+    Refused,
+}
+
+impl Answer {
+    const fn errno(self) -> i32 {
+        match self {
+            Self::Missing => libc::ENOSYS,
+            Self::Refused => libc::EPERM,
+        }
+    }
+}
+
+/// From now on the calling thread and its children get no other answer to `calls`.
 ///
 /// Needs `CAP_SYS_ADMIN`. There is no undo: use a thread that ends.
 #[expect(unsafe_code, reason = "seccomp(2)")]
-pub(crate) fn without(calls: &[libc::c_long]) -> Result<(), Error> {
+pub(crate) fn answering(answer: Answer, calls: &[libc::c_long]) -> Result<(), Error> {
     const LOAD_NUMBER: u16 = 0x20;
     const JUMP_IF_EQUAL: u16 = 0x15;
     const RETURN: u16 = 0x06;
@@ -18,7 +36,7 @@ pub(crate) fn without(calls: &[libc::c_long]) -> Result<(), Error> {
     let mut filter = vec![step(LOAD_NUMBER, 0, 0)];
     for call in calls {
         filter.push(step(JUMP_IF_EQUAL, 1, u32::try_from(*call).expect("a small number")));
-        filter.push(step(RETURN, 0, ERRNO | libc::ENOSYS.cast_unsigned()));
+        filter.push(step(RETURN, 0, ERRNO | answer.errno().cast_unsigned()));
     }
     filter.push(step(RETURN, 0, ALLOW));
     let length = u16::try_from(filter.len()).expect("a short filter");

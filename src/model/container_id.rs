@@ -19,8 +19,11 @@ pub struct ContainerId(Vec<String>);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidContainerId {
     /// A level has no character.
-    #[error("a container id must not be empty")]
-    Empty,
+    #[error("container id {id:?} has an empty name")]
+    Empty {
+        /// The id as given.
+        id: String,
+    },
     /// A level is too long.
     #[error(
         "container id has {length} bytes, at most {} are allowed",
@@ -90,7 +93,7 @@ impl ContainerId {
 
 fn validate_level(name: &str) -> Result<(), InvalidContainerId> {
     if name.is_empty() {
-        return Err(InvalidContainerId::Empty);
+        return Err(InvalidContainerId::Empty { id: name.to_owned() });
     }
     if name.len() > limits::CONTAINER_ID_LENGTH_MAX {
         return Err(InvalidContainerId::TooLong { length: name.len() });
@@ -106,6 +109,9 @@ impl FromStr for ContainerId {
     type Err = InvalidContainerId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.split('.').any(str::is_empty) {
+            return Err(InvalidContainerId::Empty { id: text.to_owned() });
+        }
         let mut levels = text.split('.');
         let mut id = Self::new(levels.next().unwrap_or_default())?;
         for level in levels {
