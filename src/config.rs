@@ -81,11 +81,19 @@ impl Config {
     ///
     /// Errors: a name nobody knows, or a set that contradicts itself.
     pub fn selection(&self) -> Result<Selection, SelectError> {
+        self.selection_among(&[])
+    }
+
+    /// The same where the embedder has registered isolators of these names.
+    ///
+    /// Errors: also a name that cannot be registered.
+    pub fn selection_among(&self, registered: &[&'static str]) -> Result<Selection, SelectError> {
         let Launcher::Linux = self.launcher;
         let asked = Asked {
             isolation: self.isolation.as_deref(),
             launcher: Some(LauncherKind::Linux),
             image_providers: self.image_providers.as_deref(),
+            registered,
         };
         select(asked, ISOLATION)
     }

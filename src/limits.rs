@@ -146,6 +146,9 @@ pub const BULK_THREADS: usize = 4;
 /// Threads that wait for processes to die; one in uninterruptible sleep holds one up.
 pub const KILL_THREADS: usize = 8;
 
+/// Threads for the calls of isolators that the embedder has brought; each that hangs holds one up.
+pub const ISOLATOR_THREADS: usize = 8;
+
 /// Redirects of one request; registries need two (storage, then a mirror of it).
 pub const REDIRECTS_MAX: usize = 10;
 

@@ -1,5 +1,9 @@
 //! Starts a containerizer: makes what all containers share, spawns the actors, buries what dead
-//! owners have left. The only place that knows all rooms.
+//! owners have left. The only place that knows all rooms. `start/builder.rs` is what it is asked.
+
+mod builder;
+
+pub use builder::Builder;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -20,9 +24,9 @@ use crate::containerizer::rooms::{Lane, Reserved, Rooms};
 use crate::error::{self, Error, ErrorKind, Stage};
 use crate::events::{ContainerSnapshot, EventHub, Start, WallTime};
 use crate::fetcher::actor::FetcherActor;
-use crate::handle::{Containerizer, Inner};
-use crate::isolators::actor::{Isolation, IsolatorActor};
-use crate::isolators::{self, DynIsolator, Host};
+use crate::handle::Containerizer;
+use crate::isolators::actor::{Isolation, IsolatorActor, Shared, apart};
+use crate::isolators::{self, Host, Registered};
 use crate::launcher::actor::Launcher;
 use crate::launcher::{Lifetime, LinuxLauncher};
 use crate::limits;
@@ -36,80 +40,19 @@ use crate::provisioner::backends::Exposure;
 use crate::provisioner::stores::docker::DockerConfig;
 use crate::provisioner::stores::{ImageStore, StoreConfig};
 
-/// Builds a [`Containerizer`].
-#[derive(Debug, Clone)]
-#[must_use = "nothing runs until it is started"]
-pub struct Builder {
-    paths: Paths,
-    config: Config,
-}
-
-impl Builder {
-    pub(crate) fn new(paths: Paths) -> Self {
-        Self { paths, config: Config::default() }
-    }
-
-    /// All other settings.
-    pub fn config(self, config: Config) -> Self {
-        Self { config, ..self }
-    }
-
-    /// Starts it. What owners that died have left on these directories is removed first.
-    ///
-    /// With [`Lifetime::Independent`] the runtime directory is locked: one agent at a time. With
-    /// [`Lifetime::WithAgent`] the caller holds the lock `run/<id>` of each container it launches.
-    ///
-    /// Errors: `InvalidRequest` (settings), `Unsupported` (the host lacks something, or we are not
-    /// root), `Conflict` (another agent has the runtime directory), `Host`.
-    pub async fn start(self) -> Result<Containerizer, Error> {
-        self.config.validate().map_err(|error| Error::wrap(Stage::Configure, error))?;
-        let runtime = build_runtime()?;
-        let started = self.start_on(&runtime).await;
-        if started.is_err() {
-            let plan = longshore_actors::ShutdownPlan::within(limits::SHUTDOWN);
-            runtime.shutdown(plan).await;
-        }
-        started
-    }
-
-    async fn start_on(self, runtime: &Runtime) -> Result<Containerizer, Error> {
-        let Self { paths, config } = self;
-        let preparing = {
-            let (paths, config) = (paths.clone(), config.clone());
-            runtime.blocking("bulk", "start", move |_| Ground::prepare(&paths, &config))
-        };
-        let mut ground = preparing.result().await.unwrap_or_else(|lost| Err(internal(&lost)))?;
-        let orphans = std::mem::take(&mut ground.orphans);
-        let records = std::mem::take(&mut ground.records);
-        let ended = records.iter().map(|r| (r.container_id.clone(), r.ended_ns)).collect();
-        let containers = records.into_iter().map(ended_snapshot).collect();
-        let events = EventHub::new(Start { containers, ..ground.numbering.clone() });
-        let system = System { runtime, paths: &paths, config: &config, events: &events };
-        let (actor, reserved) = system.spawn_all(&ground, ended)?;
-        let containerizer = Containerizer::from_inner(Inner {
-            runtime: runtime.clone(),
-            actor,
-            reserved,
-            lifetime: config.lifetime,
-            events,
-            paths,
-            store: ground.store.clone(),
-            isolation: ground.isolation.clone(),
-            lock: ground.lock,
-        });
-        containerizer.bury(orphans).await;
-        Ok(containerizer)
-    }
-}
-
-fn build_runtime() -> Result<Runtime, Error> {
-    Runtime::builder()
-        .group("main", 1)
+/// With a thread for the watches of isolators that are not ours, if there are such.
+fn build_runtime(has_strangers: bool) -> Result<Runtime, Error> {
+    let builder = match has_strangers {
+        true => Runtime::builder().group("main", 1).group(apart::WATCHES, 1),
+        false => Runtime::builder().group("main", 1),
+    };
+    builder
         .group("kernel", limits::KERNEL_LANES)
         .group("disk", 1)
         .group("images", 1)
         .lane("bulk", limits::BULK_THREADS)
         .lane("kill", limits::KILL_THREADS)
+        .lane(apart::CALLS, limits::ISOLATOR_THREADS)
         .build()
         .map_err(|error| Error::new(Stage::Configure, ErrorKind::Host, error::chain(&error)))
 }
@@ -122,7 +65,7 @@ fn internal(error: &dyn std::fmt::Display) -> Error {
 struct Ground {
     lock: Option<DirectoryLock>,
     isolation: Vec<String>,
-    isolators: Vec<Arc<dyn DynIsolator>>,
+    isolators: Vec<Shared>,
     launcher: Arc<LinuxLauncher>,
     store: ImageStore,
     provisioner: Arc<Provisioner>,
@@ -134,7 +77,7 @@ struct Ground {
 }
 
 impl Ground {
-    fn prepare(paths: &Paths, config: &Config) -> Result<Self, Error> {
+    fn prepare(paths: &Paths, config: &Config, registered: &[Registered]) -> Result<Self, Error> {
         require_root()?;
         for directory in [paths.work_dir(), paths.runtime_dir(), &paths.containers()] {
             make(directory)?;
@@ -148,7 +91,9 @@ impl Ground {
         let configure = |error: linux::Error| Error::wrap(Stage::Configure, error);
         let cgroups = Cgroups::detect(&config.cgroups_root, &paths.cgroup_mounts());
         let cgroups = Arc::new(cgroups.map_err(configure)?);
-        let selection = config.selection().map_err(|e| Error::wrap(Stage::Configure, e))?;
+        let names: Vec<_> = registered.iter().map(|isolator| isolator.name).collect();
+        let selection =
+            config.selection_among(&names).map_err(|e| Error::wrap(Stage::Configure, e))?;
         selection.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
         let host = Host {
             paths: paths.clone(),
@@ -156,7 +101,9 @@ impl Ground {
             isolation: selection.isolation.clone(),
             sandbox_directory: config.sandbox_directory.clone(),
         };
-        let isolators = isolators::create(&host).map_err(|e| Error::wrap(Stage::Configure, e))?;
+        let isolators =
+            isolators::create(&host, registered).map_err(|e| Error::wrap(Stage::Configure, e))?;
+        let isolators = isolators.into_iter().map(Shared::from).collect();
         let launcher = LinuxLauncher::new(cgroups).map_err(|e| Error::wrap(Stage::Configure, e))?;
         let store = open_store(paths, config)?;
         let backend = config.image_provisioner_backend.map(|backend| backend.to_string());
@@ -399,7 +346,7 @@ impl System<'_> {
         let place = || Placement::Arbiter("kernel", index);
         let mut shells = Vec::with_capacity(ground.isolators.len());
         for isolator in &ground.isolators {
-            let (name, isolator) = (isolator.name(), Arc::clone(isolator));
+            let (name, isolator) = (isolator.name(), isolator.clone());
             let actor = format!("isolator {name} #{index}");
             shells.push((name, self.spawn(actor, place(), || IsolatorActor::new(isolator))?));
         }

@@ -5,10 +5,14 @@
 //! a test can let it fail. A shell holds nothing of any container: what an isolator remembers comes
 //! with the call, so every lane can serve every container.
 
+pub(crate) mod apart;
+
 use std::sync::Arc;
 
 use longshore_actors::{Cx, Handler, Pid, Process, Promise, Reply};
 
+use self::apart::Apart;
+use super::erased::{Made, Whose};
 use super::messages::{
     Call, Cleanup, CleanupOne, Isolate, IsolateOne, Isolated, IsolatedOne, IsolatorCall, Measure,
     MeasureOne, Measured, Prepare, PrepareOne, Prepared, Remembered, Update, UpdateOne,
@@ -19,26 +23,67 @@ use crate::limits;
 use crate::messages::flatten;
 use crate::model::{ContainerId, Failure, LaunchInfo};
 
+/// One isolator, as the actors of all lanes share it.
+#[derive(Debug, Clone)]
+pub(crate) enum Shared {
+    /// Called right here: this arbiter may block, and it will not for long.
+    Here(Arc<dyn DynIsolator>),
+    /// The embedder's.
+    Apart(Apart, &'static str),
+}
+
+impl From<Made> for Shared {
+    fn from(Made { isolator, whose }: Made) -> Self {
+        match whose {
+            Whose::BuiltIn => Self::Here(isolator),
+            Whose::Embedders => {
+                let name = isolator.name();
+                Self::Apart(Apart::new(isolator), name)
+            }
+        }
+    }
+}
+
+impl Shared {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Here(isolator) => isolator.name(),
+            Self::Apart(_, name) => name,
+        }
+    }
+}
+
 /// One isolator on one lane.
 pub(crate) struct IsolatorActor {
-    isolator: Arc<dyn DynIsolator>,
+    isolator: Shared,
 }
 
 impl IsolatorActor {
-    pub(crate) fn new(isolator: Arc<dyn DynIsolator>) -> Self {
+    pub(crate) fn new(isolator: Shared) -> Self {
         Self { isolator }
     }
 
-    fn answer<T>(
+    fn call<T: Send + 'static>(
         &self,
-        stage: Stage,
-        result: Result<T, IsolatorError>,
+        cx: &mut Cx<Self>,
+        what: (Stage, &'static str),
+        id: &ContainerId,
+        work: impl FnOnce(&dyn DynIsolator) -> Result<T, IsolatorError> + Send + 'static,
     ) -> Reply<Result<T, Failure>> {
-        Reply::Now(result.map_err(|error| {
-            let told = failure(stage, &error);
-            Failure { message: format!("{}: {}", self.isolator.name(), told.message), ..told }
-        }))
+        match &self.isolator {
+            Shared::Here(isolator) => {
+                let name = isolator.name();
+                Reply::Now(work(&**isolator).map_err(|error| told(what.0, name, &error)))
+            }
+            Shared::Apart(apart, _) => apart.call(cx, what, id, work),
+        }
     }
+}
+
+/// What an isolator says, with its name.
+fn told(stage: Stage, name: &str, error: &IsolatorError) -> Failure {
+    let told = failure(stage, error);
+    Failure { message: format!("{name}: {}", told.message), ..told }
 }
 
 impl Process for IsolatorActor {}
@@ -47,10 +92,12 @@ impl Handler<Call<PrepareOne>> for IsolatorActor {
     fn handle(
         &mut self,
         call: Call<PrepareOne>,
-        _: &mut Cx<Self>,
+        cx: &mut Cx<Self>,
     ) -> Reply<Result<(LaunchInfo, Vec<u8>), Failure>> {
-        let prepared = self.isolator.prepare(&call.container_id, &call.call.context);
-        self.answer(Stage::Prepare, prepared)
+        let (id, context) = (call.container_id.clone(), call.call.context);
+        self.call(cx, (Stage::Prepare, "prepare"), &call.container_id, move |isolator| {
+            isolator.prepare(&id, &context)
+        })
     }
 }
 
@@ -58,14 +105,23 @@ impl Handler<Call<IsolateOne>> for IsolatorActor {
     fn handle(
         &mut self,
         call: Call<IsolateOne>,
-        _: &mut Cx<Self>,
+        cx: &mut Cx<Self>,
     ) -> Reply<Result<IsolatedOne, Failure>> {
-        let (id, before) = (&call.container_id, call.remembered.unwrap_or_default());
-        let isolated = self.isolator.isolate(id, &before, call.call.init).and_then(|remembered| {
-            let watch = self.isolator.watch(id, &remembered)?;
+        let (id, init) = (call.container_id.clone(), call.call.init);
+        let before = call.remembered.unwrap_or_default();
+        let away = match &self.isolator {
+            Shared::Here(_) => None,
+            Shared::Apart(_, name) => Some((cx.runtime().unowned(), *name)),
+        };
+        self.call(cx, (Stage::Isolate, "isolate"), &call.container_id, move |isolator| {
+            let remembered = isolator.isolate(&id, &before, init)?;
+            let watch = isolator.watch(&id, &remembered)?;
+            let watch = match away {
+                None => watch,
+                Some((runtime, name)) => watch.map(|watch| apart::watch(&runtime, name, watch)),
+            };
             Ok(IsolatedOne { remembered, watch })
-        });
-        self.answer(Stage::Isolate, isolated)
+        })
     }
 }
 
@@ -73,11 +129,12 @@ impl Handler<Call<UpdateOne>> for IsolatorActor {
     fn handle(
         &mut self,
         call: Call<UpdateOne>,
-        _: &mut Cx<Self>,
+        cx: &mut Cx<Self>,
     ) -> Reply<Result<Vec<u8>, Failure>> {
-        let before = call.remembered.unwrap_or_default();
-        let updated = self.isolator.update(&call.container_id, &before, &call.call.resources);
-        self.answer(Stage::Run, updated)
+        let (id, before) = (call.container_id.clone(), call.remembered.unwrap_or_default());
+        self.call(cx, (Stage::Run, "update"), &call.container_id, move |isolator| {
+            isolator.update(&id, &before, &call.call.resources)
+        })
     }
 }
 
@@ -85,21 +142,23 @@ impl Handler<Call<MeasureOne>> for IsolatorActor {
     fn handle(
         &mut self,
         call: Call<MeasureOne>,
-        _: &mut Cx<Self>,
+        cx: &mut Cx<Self>,
     ) -> Reply<Result<Measured, Failure>> {
-        let (id, remembered) = (&call.container_id, call.remembered.unwrap_or_default());
-        let measured = self.isolator.usage(id, &remembered).and_then(|usage| {
-            let limitation = self.isolator.limitation(id, &remembered)?;
+        let (id, remembered) = (call.container_id.clone(), call.remembered.unwrap_or_default());
+        self.call(cx, (Stage::Run, "usage"), &call.container_id, move |isolator| {
+            let usage = isolator.usage(&id, &remembered)?;
+            let limitation = isolator.limitation(&id, &remembered)?;
             Ok(Measured { usage, limitation })
-        });
-        self.answer(Stage::Run, measured)
+        })
     }
 }
 
 impl Handler<Call<CleanupOne>> for IsolatorActor {
-    fn handle(&mut self, call: Call<CleanupOne>, _: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
-        let cleaned = self.isolator.cleanup(&call.container_id, call.remembered.as_deref());
-        self.answer(Stage::Destroy, cleaned)
+    fn handle(&mut self, call: Call<CleanupOne>, cx: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
+        let (id, remembered) = (call.container_id.clone(), call.remembered);
+        self.call(cx, (Stage::Destroy, "cleanup"), &call.container_id, move |isolator| {
+            isolator.cleanup(&id, remembered.as_deref())
+        })
     }
 }
 
@@ -258,3 +317,6 @@ impl Chain {
 fn of(remembered: &Remembered, name: &str) -> Option<Vec<u8>> {
     remembered.iter().find(|(of, _)| of == name).map(|(_, bytes)| bytes.clone())
 }
+
+#[cfg(test)]
+mod tests;

@@ -144,6 +144,50 @@ pub(crate) struct Entry {
     create: fn(&Host) -> Result<Arc<dyn DynIsolator>, IsolatorError>,
 }
 
+type Create = dyn Fn(&Host) -> Result<Arc<dyn DynIsolator>, IsolatorError> + Send + Sync;
+
+/// An isolator of the embedder's: what the table has for a built-in one.
+#[derive(Clone)]
+pub(crate) struct Registered {
+    /// As the operator writes it.
+    pub(crate) name: &'static str,
+    create: Arc<Create>,
+}
+
+impl Registered {
+    /// Made once per start by `create`.
+    pub(crate) fn new<I: Isolator>(
+        create: impl Fn(&Host) -> Result<I, IsolatorError> + Send + Sync + 'static,
+    ) -> Self {
+        let create = move |host: &Host| -> Result<Arc<dyn DynIsolator>, IsolatorError> {
+            Ok(Arc::new(create(host)?))
+        };
+        Self { name: I::NAME, create: Arc::new(create) }
+    }
+}
+
+impl std::fmt::Debug for Registered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// An isolator, and whose it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Made {
+    pub(crate) isolator: Arc<dyn DynIsolator>,
+    pub(crate) whose: Whose,
+}
+
+/// Who wrote an isolator.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// Ours: known to end, and to keep its thread.
+    BuiltIn,
+    /// The embedder's: it may panic or hang, and nobody else may notice.
+    Embedders,
+}
+
 pub(super) const fn entry<I: Isolator>() -> Entry {
     Entry { name: I::NAME, create: construct::<I> }
 }
@@ -152,16 +196,22 @@ fn construct<I: Isolator>(host: &Host) -> Result<Arc<dyn DynIsolator>, IsolatorE
     Ok(Arc::new(I::create(host)?))
 }
 
-/// Makes the isolators that `host.isolation` names, in table order.
+/// Makes the isolators that `host.isolation` names: those of the table in table order, then the
+/// embedder's in the order in which they are named.
 ///
-/// Errors: the first isolator that this host cannot give. Names that are in no table are
+/// Errors: the first isolator that this host cannot give. Names that nobody has are
 /// [`super::select`]'s to refuse.
-pub fn create(host: &Host) -> Result<Vec<Arc<dyn DynIsolator>>, IsolatorError> {
-    TABLE
+pub(crate) fn create(host: &Host, registered: &[Registered]) -> Result<Vec<Made>, IsolatorError> {
+    let built_in = TABLE
         .iter()
         .filter(|entry| host.isolation.iter().any(|name| name == entry.name))
-        .map(|entry| (entry.create)(host))
-        .collect()
+        .map(|entry| Ok(Made { isolator: (entry.create)(host)?, whose: Whose::BuiltIn }));
+    let named = |name: &String| registered.iter().find(|isolator| isolator.name == name);
+    let embedders =
+        host.isolation.iter().filter_map(named).map(|isolator| {
+            Ok(Made { isolator: (isolator.create)(host)?, whose: Whose::Embedders })
+        });
+    built_in.chain(embedders).collect()
 }
 
 #[cfg(test)]

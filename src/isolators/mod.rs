@@ -36,8 +36,9 @@ mod selection;
 #[cfg(test)]
 mod tests;
 
-pub use erased::{DynIsolator, create};
+pub use erased::DynIsolator;
 use erased::{Entry, entry};
+pub(crate) use erased::{Registered, create};
 pub use selection::{
     Asked, DEFAULT_FOR_IMAGES, DEFAULT_WITHOUT_IMAGE, ImageProvider, LauncherKind, SelectError,
     Selection, select,
@@ -72,6 +73,7 @@ pub(crate) const TABLE: &[Entry] = &[
 
 /// What an isolator may know when it is made, once per start.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Host {
     /// Paths on disk.
     pub paths: Paths,
@@ -175,6 +177,7 @@ pub trait Isolator: Send + Sync + Sized + 'static {
 
 /// Why an isolator refused or failed.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum IsolatorError {
     /// The caller's configuration is contradictory or out of range.
     #[error("{0}")]
@@ -198,9 +201,28 @@ pub enum IsolatorError {
         /// Why.
         reason: String,
     },
+    /// An isolator of the embedder's ended in a way of which it says nothing.
+    #[error("the {what} of {isolator} broke")]
+    Broken {
+        /// Which.
+        isolator: &'static str,
+        /// The call.
+        what: &'static str,
+    },
     /// The kernel refused.
     #[error(transparent)]
     Kernel(#[from] crate::linux::Error),
+    /// The host refused, in the words of an error that only the isolator knows.
+    #[error("{0}")]
+    Host(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl IsolatorError {
+    /// The host refused: any error of the isolator's own. The error number of an [`std::io::Error`]
+    /// is kept.
+    pub fn host(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Host(error.into())
+    }
 }
 
 impl Classified for IsolatorError {
@@ -209,18 +231,25 @@ impl Classified for IsolatorError {
             Self::Invalid(_) => ErrorKind::InvalidRequest,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Conflict(_) => ErrorKind::Conflict,
-            Self::Forgotten { .. } => ErrorKind::Internal,
+            Self::Forgotten { .. } | Self::Broken { .. } => ErrorKind::Internal,
             Self::Kernel(error) => error.kind(),
+            Self::Host(_) => ErrorKind::Host,
         }
     }
 
     fn errno(&self) -> Option<String> {
         match self {
             Self::Kernel(error) => error.errno_name(),
+            Self::Host(error) => {
+                let errno = error.downcast_ref::<std::io::Error>()?.raw_os_error()?;
+                let errno = rustix::io::Errno::from_raw_os_error(errno);
+                crate::linux::Error::new("", errno).errno_name()
+            }
             Self::Invalid(_)
             | Self::Unsupported { .. }
             | Self::Conflict(_)
-            | Self::Forgotten { .. } => None,
+            | Self::Forgotten { .. }
+            | Self::Broken { .. } => None,
         }
     }
 }

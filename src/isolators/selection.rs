@@ -95,12 +95,15 @@ pub struct Asked<'a> {
     pub launcher: Option<LauncherKind>,
     /// `--image-providers`.
     pub image_providers: Option<&'a [ImageProvider]>,
+    /// Names of the isolators that the embedder has registered, each free to be named.
+    pub registered: &'a [&'static str],
 }
 
 /// What is in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selection {
-    /// Names, in table order.
+    /// Names: those of the table in table order, then the embedder's in the order in which they were
+    /// named.
     pub isolation: Vec<String>,
     /// How first processes are started.
     pub launcher: LauncherKind,
@@ -126,6 +129,14 @@ pub enum SelectError {
         name: String,
         /// All names, with commas.
         known: String,
+    },
+    /// A name that an embedder cannot give to an isolator.
+    #[error("isolator {name:?} cannot be registered: {reason}")]
+    Registered {
+        /// Which.
+        name: String,
+        /// Why not.
+        reason: &'static str,
     },
     /// Two file systems.
     #[error("--isolation needs exactly one of filesystem/linux and filesystem/posix, got both")]
@@ -180,6 +191,7 @@ impl Classified for SelectError {
 /// The consistency rules hold for what was given. What was not given follows from it: the posix
 /// launcher has the set without images, and providers are those that the named isolators can serve.
 pub fn select(asked: Asked<'_>, default: &[&str]) -> Result<Selection, SelectError> {
+    check_registered(asked.registered)?;
     let mut warnings = Vec::new();
     let launcher = asked.launcher.unwrap_or(LauncherKind::Linux);
     let mut names: BTreeSet<String> = match (asked.isolation, launcher) {
@@ -193,14 +205,16 @@ pub fn select(asked: Asked<'_>, default: &[&str]) -> Result<Selection, SelectErr
     if !names.iter().any(|name| name.starts_with("filesystem/")) {
         names.insert("filesystem/posix".to_owned());
     }
-    check_known(&names)?;
+    check_known(&names, asked.registered)?;
     check_together(&names, launcher)?;
     let image_providers = match asked.image_providers {
         Some(given) => check_providers(given, &names, launcher)?,
         None => servable(&names, launcher),
     };
-    let isolation =
-        TABLE.iter().map(|entry| entry.name.to_owned()).filter(|n| names.contains(n)).collect();
+    let built_in = TABLE.iter().map(|entry| entry.name).filter(|name| names.contains(*name));
+    let given = asked.isolation.unwrap_or_default().iter().map(|name| name.trim());
+    let embedders = given.filter(|name| asked.registered.contains(name));
+    let isolation = built_in.chain(embedders).map(str::to_owned).collect();
     Ok(Selection { isolation, launcher, image_providers, warnings })
 }
 
@@ -232,8 +246,28 @@ fn rewrite(given: &[String], warnings: &mut Vec<String>) -> Result<BTreeSet<Stri
     Ok(names)
 }
 
-fn check_known(names: &BTreeSet<String>) -> Result<(), SelectError> {
-    let known: Vec<&str> = TABLE.iter().map(|entry| entry.name).collect();
+/// A registered name can be told apart from every other one that `--isolation` takes.
+fn check_registered(registered: &[&'static str]) -> Result<(), SelectError> {
+    for (index, name) in registered.iter().enumerate() {
+        let of_a_group = ["process", "cgroups", "posix/disk", "cgroups/all"].contains(name);
+        let odd = |c: char| c == ',' || c.is_whitespace() || c.is_control();
+        let reason = match *name {
+            "" => "the name is empty",
+            _ if name.contains(odd) => "the name has a comma or white space",
+            _ if of_a_group || TABLE.iter().any(|entry| entry.name == *name) => {
+                "a built-in one has this name"
+            }
+            _ if registered[..index].contains(name) => "it is registered twice",
+            _ => continue,
+        };
+        return Err(SelectError::Registered { name: (*name).to_owned(), reason });
+    }
+    Ok(())
+}
+
+fn check_known(names: &BTreeSet<String>, registered: &[&str]) -> Result<(), SelectError> {
+    let known = TABLE.iter().map(|entry| entry.name).chain(registered.iter().copied());
+    let known: Vec<&str> = known.collect();
     match names.iter().find(|name| !known.contains(&name.as_str())) {
         Some(name) => Err(SelectError::Unknown { name: name.clone(), known: known.join(", ") }),
         None => Ok(()),
@@ -299,7 +333,42 @@ mod tests {
         let isolation: Option<Vec<String>> =
             isolation.map(|text| text.split(',').map(str::to_owned).collect());
         let isolation = isolation.as_deref();
-        select(Asked { isolation, launcher, image_providers }, DEFAULT_FOR_IMAGES)
+        let registered = &["acme/one", "acme/two"];
+        select(Asked { isolation, launcher, image_providers, registered }, DEFAULT_FOR_IMAGES)
+    }
+
+    #[test]
+    fn isolators_of_the_embedder_come_after_the_table_in_the_order_of_the_flag() {
+        let selection = named("acme/two,cgroups/mem, acme/one").expect("consistent");
+        assert_eq!(
+            selection.isolation,
+            ["filesystem/posix", "cgroups/mem", "acme/two", "acme/one"]
+        );
+        assert!(
+            !with(None, None, None).expect("consistent").isolation.contains(&"acme/one".into())
+        );
+        let error = named("acme/three").expect_err("nobody has it").to_string();
+        assert!(
+            error.contains("unknown isolator \"acme/three\" in --isolation; known are"),
+            "{error}"
+        );
+        assert!(error.ends_with("acme/one, acme/two"), "{error}");
+        assert!(named("acme/one,acme/one").is_err(), "named twice");
+    }
+
+    #[test]
+    fn a_name_that_is_taken_or_cannot_be_written_cannot_be_registered() {
+        for (registered, part) in [
+            (vec!["cgroups/mem"], "a built-in one has this name"),
+            (vec!["process"], "a built-in one has this name"),
+            (vec!["acme/x", "acme/x"], "registered twice"),
+            (vec![""], "empty"),
+            (vec!["acme/a,b"], "comma"),
+        ] {
+            let asked = Asked { registered: &registered, ..Asked::default() };
+            let error = select(asked, DEFAULT_FOR_IMAGES).expect_err(part).to_string();
+            assert!(error.contains(part), "{error}");
+        }
     }
 
     #[test]

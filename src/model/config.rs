@@ -48,6 +48,7 @@ pub struct Volume {
 
 /// What a container was asked to be. Plain data; validated when it was made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ContainerConfig {
     /// Its name.
     pub container_id: ContainerId,
@@ -96,6 +97,7 @@ pub struct ContainerConfig {
 
 /// What every isolator sees of a launch. All see the same; none sees another's contribution.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct LaunchContext {
     /// What was asked for.
     pub config: Arc<ContainerConfig>,

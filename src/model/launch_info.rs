@@ -11,7 +11,16 @@ use serde::{Deserialize, Serialize};
 use super::TaskLaunch;
 
 /// One isolator's contribution. Everything is optional; merging is `launcher/plan.rs`'s.
+///
+/// ```
+/// use longshore::model::LaunchInfo;
+///
+/// let mut info = LaunchInfo::default();
+/// info.environment.insert("ACME_ZONE".to_owned(), "7".to_owned());
+/// info.no_new_privileges = true;
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct LaunchInfo {
     /// Replaces the config's command. Two isolators: refused.
     pub command: Option<Command>,

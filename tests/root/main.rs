@@ -26,4 +26,5 @@ mod refusals;
 mod run;
 mod start;
 mod store;
+mod strange;
 mod volumes;

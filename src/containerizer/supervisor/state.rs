@@ -293,7 +293,11 @@ fn isolating(wish: Wish, input: Input) -> Decision {
             stay(Lifecycle::Isolating(wish.or_died(status, Step::Isolate)))
         }
         Input::Stop(why) | Input::Destroy(why) => stay(Lifecycle::Isolating(wish.or_wanted(why))),
-        Input::Done(_) | Input::Failed(..) | Input::Limited(_) => Err(OutOfTurn),
+        Input::Limited(limitation) => {
+            let wish = wish.or_limited(&limitation);
+            with(Lifecycle::Isolating(wish), Effect::NoteLimit(limitation))
+        }
+        Input::Done(_) | Input::Failed(..) => Err(OutOfTurn),
     }
 }
 
@@ -314,7 +318,13 @@ fn fetching(wish: Wish, input: Input) -> Decision {
             Wish::Run => discard(Wish::wanted(why)),
             Wish::End(_) => stay(Lifecycle::Fetching(wish)),
         },
-        Input::Done(_) | Input::Failed(..) | Input::Limited(_) => Err(OutOfTurn),
+        Input::Limited(limitation) => {
+            let ends = wish == Wish::Run && must_end(&limitation);
+            let mut effects = vec![Effect::NoteLimit(limitation.clone())];
+            effects.extend(ends.then_some(Effect::Discard(Step::Fetch)));
+            Ok(Next { state: Lifecycle::Fetching(wish.or_limited(&limitation)), effects })
+        }
+        Input::Done(_) | Input::Failed(..) => Err(OutOfTurn),
     }
 }
 
@@ -341,6 +351,9 @@ fn starting(stopping: Option<Why>, input: Input) -> Decision {
         Input::Destroy(why) => {
             undo(Step::Kill, Ending::of(Cause::Wanted(stopping.unwrap_or(why)))).ok()
         }
+        Input::Limited(limitation) if must_end(&limitation) => {
+            Ok(limited(Ending::of(Cause::Limited), limitation))
+        }
         Input::Limited(limitation) => {
             with(Lifecycle::Starting(stopping), Effect::NoteLimit(limitation))
         }
@@ -355,14 +368,11 @@ fn running(stopping: Option<Why>, input: Input) -> Decision {
             let cause = stopping.map_or(Cause::Exited, Cause::Wanted);
             undo(Step::Kill, Ending { cause, status: Some(status), ran: true }).ok()
         }
-        // The kernel has killed already; whether the payload survives is the payload's business.
-        Input::Limited(limitation) if limitation.resource == LimitedResource::Mem => {
-            with(Lifecycle::Running(stopping), Effect::NoteLimit(limitation))
+        Input::Limited(limitation) if must_end(&limitation) => {
+            Ok(limited(Ending { ran: true, ..Ending::of(Cause::Limited) }, limitation))
         }
         Input::Limited(limitation) => {
-            let mut next = undo(Step::Kill, Ending { ran: true, ..Ending::of(Cause::Limited) });
-            next.effects.insert(0, Effect::NoteLimit(limitation));
-            Ok(next)
+            with(Lifecycle::Running(stopping), Effect::NoteLimit(limitation))
         }
         Input::Stop(why) => match stopping {
             None => with(Lifecycle::Running(Some(why)), Effect::SignalStop),
@@ -433,6 +443,14 @@ impl Wish {
         }
     }
 
+    /// A limit was reached while the launch went on.
+    fn or_limited(self, limitation: &Limitation) -> Self {
+        match self {
+            Self::Run if must_end(limitation) => Self::End(Ending::of(Cause::Limited)),
+            Self::Run | Self::End(_) => self,
+        }
+    }
+
     /// The init died while the launch went on.
     fn or_died(self, status: WaitStatus, during: Step) -> Self {
         let ending = match self {
@@ -477,6 +495,17 @@ fn begin(state: Lifecycle, step: Step) -> Next {
 
 fn undo(step: Step, ending: Ending) -> Next {
     begin(Lifecycle::Destroying(step, ending), step)
+}
+
+/// Of memory the kernel has killed already; whether the payload survives is the payload's business.
+fn must_end(limitation: &Limitation) -> bool {
+    limitation.resource != LimitedResource::Mem
+}
+
+fn limited(ending: Ending, limitation: Limitation) -> Next {
+    let mut next = undo(Step::Kill, ending);
+    next.effects.insert(0, Effect::NoteLimit(limitation));
+    next
 }
 
 fn with(state: Lifecycle, effect: Effect) -> Decision {

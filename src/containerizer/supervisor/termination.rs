@@ -26,12 +26,12 @@ pub(crate) fn end(facts: Facts<'_>) -> End {
         Termination {
             exit_code: status.exit_code(),
             signal: status.signal(),
-            limitation: limitation.or_else(|| out_of_memory(status, &usage, memory)),
+            limitation: limitation.clone().or_else(|| out_of_memory(status, &usage, memory)),
             timed_out: ending.cause == Cause::Wanted(Why::TimedOut),
             stopped: ending.cause == Cause::Wanted(Why::Requested),
         }
     });
-    let failure = if ending.ran { None } else { never_ran(&ending.cause) };
+    let failure = if ending.ran { None } else { never_ran(&ending.cause, limitation) };
     let mut end = End::default();
     (end.termination, end.failure, end.usage) = (termination, failure, usage);
     end
@@ -50,7 +50,7 @@ fn out_of_memory(status: WaitStatus, usage: &Usage, memory: Option<Bytes>) -> Op
     })
 }
 
-fn never_ran(cause: &Cause) -> Option<Failure> {
+fn never_ran(cause: &Cause, limitation: Option<Limitation>) -> Option<Failure> {
     let withdrawn = |message: &str| {
         Some(Failure {
             stage: Stage::Start,
@@ -67,7 +67,11 @@ fn never_ran(cause: &Cause) -> Option<Failure> {
             .map(|failure| Failure { stage: Stage::Destroy, ..failure }),
         Cause::Wanted(Why::Lost) => withdrawn("its supervisor broke, and it was destroyed")
             .map(|failure| Failure { stage: Stage::Destroy, kind: ErrorKind::Internal, ..failure }),
-        Cause::Limited => withdrawn("a limit was reached before its payload ran"),
+        Cause::Limited => {
+            let limit = limitation.map_or_else(String::new, |l| format!(": {}", l.message));
+            withdrawn(&format!("a limit was reached before its payload ran{limit}"))
+                .map(|failure| Failure { kind: ErrorKind::Exhausted, ..failure })
+        }
         Cause::Exited => None,
     }
 }

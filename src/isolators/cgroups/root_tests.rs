@@ -35,7 +35,8 @@ impl World {
             isolation: ["cgroups/cpu", "cgroups/mem", "cgroups/pids"].map(str::to_owned).into(),
             sandbox_directory: PathBuf::from("/mnt/mesos/sandbox"),
         };
-        let isolators = create(&host).expect("this host has all three controllers");
+        let made = create(&host, &[]).expect("this host has all three controllers");
+        let isolators = made.into_iter().map(|made| made.isolator).collect();
         let id = ContainerId::new("a").expect("valid");
         let mut world =
             Self { isolators, remembered: Vec::new(), joins: Vec::new(), cgroups, id, child: None };
@@ -209,7 +210,8 @@ fn an_id_whose_cgroup_is_in_use_is_a_conflict() {
         isolation: vec!["cgroups/mem".to_owned()],
         sandbox_directory: PathBuf::from("/mnt/mesos/sandbox"),
     };
-    let other = create(&host).expect("created");
-    let error = other[0].prepare(&world.id, &context(config(None), None)).expect_err("in use");
+    let other = create(&host, &[]).expect("created");
+    let error =
+        other[0].isolator.prepare(&world.id, &context(config(None), None)).expect_err("in use");
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
 }
