@@ -38,6 +38,7 @@ fn kind(path: &str) -> Option<Kind> {
         _ if inside.starts_with("linux/") => Kind::Linux,
         _ if inside.starts_with("model/") => Kind::Pure,
         _ if matches!(name, "state.rs" | "plan.rs" | "recovery.rs") => Kind::Pure,
+        _ if inside.contains("/state/") => Kind::Pure,
         _ if matches!(name, "actor.rs" | "messages.rs" | "handle.rs" | "events.rs") => Kind::Shell,
         // The parts of a shell that outgrew its file, and the handles of other rooms.
         _ if inside.contains("/actor/") || name == "rooms.rs" => Kind::Shell,

@@ -4,8 +4,13 @@
 //! input. Two rules hold everything together: a launch step that was begun settles before anything
 //! is undone, and undoing runs in one fixed order in which every step may be repeated.
 
-use crate::error::{ErrorKind, Stage};
-use crate::model::{Failure, Limitation, LimitedResource, State, WaitStatus};
+use crate::error::Stage;
+use crate::model::{Failure, Limitation, State, WaitStatus};
+
+mod wish;
+
+use wish::must_end;
+pub(crate) use wish::{Cause, Ending, Why, Wish};
 
 /// A step of a launch or of its undoing; performed by the shell, one at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,52 +71,6 @@ impl Step {
             | Self::Start => None,
         }
     }
-}
-
-/// Why somebody wants a container gone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Why {
-    /// Asked for.
-    Requested,
-    /// Ran longer than it was allowed to.
-    TimedOut,
-    /// Its owner died and left it.
-    Orphaned,
-    /// Its supervisor broke.
-    Lost,
-}
-
-/// What the end of a container came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Cause {
-    /// The payload ended by itself.
-    Exited,
-    /// Somebody wanted it gone.
-    Wanted(Why),
-    /// A limit that must be enforced by us.
-    Limited,
-    /// A step of the launch failed.
-    Failed(Failure),
-}
-
-/// What is known of the end while it comes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Ending {
-    /// The first cause; a later one never replaces it.
-    pub(crate) cause: Cause,
-    /// Raw status, once the init has reported it.
-    pub(crate) status: Option<WaitStatus>,
-    /// The payload's program was executed.
-    pub(crate) ran: bool,
-}
-
-/// What is wanted of a container whose launch step is still in flight.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Wish {
-    /// Go on.
-    Run,
-    /// Undo as soon as the step has settled.
-    End(Ending),
 }
 
 /// The state of one container.
@@ -430,59 +389,6 @@ fn stuck(step: Step, mut ending: Ending, failure: Failure, input: Input) -> Deci
     }
 }
 
-impl Wish {
-    fn wanted(why: Why) -> Self {
-        Self::End(Ending::of(Cause::Wanted(why)))
-    }
-
-    /// This wish, or the new one if none was noted.
-    fn or_wanted(self, why: Why) -> Self {
-        match self {
-            Self::Run => Self::wanted(why),
-            Self::End(_) => self,
-        }
-    }
-
-    /// A limit was reached while the launch went on.
-    fn or_limited(self, limitation: &Limitation) -> Self {
-        match self {
-            Self::Run if must_end(limitation) => Self::End(Ending::of(Cause::Limited)),
-            Self::Run | Self::End(_) => self,
-        }
-    }
-
-    /// The init died while the launch went on.
-    fn or_died(self, status: WaitStatus, during: Step) -> Self {
-        let ending = match self {
-            Self::Run => Ending::of(Cause::Failed(Failure {
-                stage: during.stage(),
-                kind: ErrorKind::Host,
-                errno: None,
-                message: format!(
-                    "the init was gone before the payload ran (wait status {})",
-                    status.0
-                ),
-            })),
-            Self::End(ending) => ending,
-        };
-        Self::End(Ending { status: ending.status.or(Some(status)), ..ending })
-    }
-
-    /// The end that was wished for, else the failure.
-    fn ended_by(self, failure: Failure) -> Ending {
-        match self {
-            Self::Run => Ending::of(Cause::Failed(failure)),
-            Self::End(ending) => ending,
-        }
-    }
-}
-
-impl Ending {
-    fn of(cause: Cause) -> Self {
-        Self { cause, status: None, ran: false }
-    }
-}
-
 impl Next {
     fn ok(self) -> Decision {
         Ok(self)
@@ -495,11 +401,6 @@ fn begin(state: Lifecycle, step: Step) -> Next {
 
 fn undo(step: Step, ending: Ending) -> Next {
     begin(Lifecycle::Destroying(step, ending), step)
-}
-
-/// Of memory the kernel has killed already; whether the payload survives is the payload's business.
-fn must_end(limitation: &Limitation) -> bool {
-    limitation.resource != LimitedResource::Mem
 }
 
 fn limited(ending: Ending, limitation: Limitation) -> Next {

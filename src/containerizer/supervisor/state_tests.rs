@@ -7,6 +7,8 @@ use std::fmt::Write as _;
 use proptest::prelude::*;
 
 use super::*;
+use crate::error::ErrorKind;
+use crate::model::LimitedResource;
 
 const STEPS: [Step; 11] = [
     Step::Provision,
