@@ -11,7 +11,13 @@ use crate::error::{Classified, ErrorKind, Stage};
 pub use crate::isolators::ImageProvider;
 use crate::isolators::{Asked, LauncherKind, SelectError, Selection, select};
 use crate::launcher::Lifetime;
+use crate::limits;
+use crate::model::AgentInfo;
 use crate::provisioner::{DefaultRegistry, InvalidReference};
+
+mod agent;
+
+pub use agent::executor_environment;
 
 /// Isolators in use when none are named and containers have images.
 pub use crate::isolators::DEFAULT_FOR_IMAGES as ISOLATION;
@@ -44,6 +50,8 @@ pub struct Config {
     pub sandbox_directory: PathBuf,
     /// What containers die with.
     pub lifetime: Lifetime,
+    /// What executors are told of their agent.
+    pub agent: AgentInfo,
 }
 
 impl Default for Config {
@@ -60,6 +68,7 @@ impl Default for Config {
             docker_store_dir: None,
             sandbox_directory: PathBuf::from("/mnt/mesos/sandbox"),
             lifetime: Lifetime::Independent,
+            agent: AgentInfo::default(),
         }
     }
 }
@@ -74,7 +83,7 @@ impl Config {
         if let Some(directory) = &self.docker_store_dir {
             check_directory("docker-store-dir", directory)?;
         }
-        Ok(())
+        agent::check(&self.agent)
     }
 
     /// The isolators, the launcher and the kinds of images, if they fit together.
@@ -241,6 +250,18 @@ pub enum InvalidConfig {
         text: String,
         /// What it can be.
         choices: &'static [&'static str],
+    },
+    /// Not variables.
+    #[error("executor-environment-variables {reason}")]
+    ExecutorEnvironment {
+        /// What is wrong with them.
+        reason: String,
+    },
+    /// Longer than the address of a Unix socket can be.
+    #[error("domain socket {} has more than {} bytes", path.display(), limits::SOCKET_PATH_MAX)]
+    SocketPath {
+        /// As given.
+        path: PathBuf,
     },
 }
 

@@ -113,14 +113,17 @@ impl Containerizer {
 
     /// Begins a launch and returns its handle at once; the rest happens without the caller.
     ///
-    /// Errors: `InvalidRequest` (the spec, or an isolator that it needs is not on), `Conflict` (the
-    /// id is in use, or its record is not acknowledged), `Exhausted` (too many launches wait).
+    /// Errors: `Conflict` (the id is in use, or its record is not acknowledged), `Unsupported` (the
+    /// request is for another containerizer), `InvalidRequest` (the spec, or an isolator that it needs
+    /// is not on), `Exhausted` (too many launches wait).
     pub fn launch(&self, spec: ContainerSpec) -> Result<Job, Error> {
         let id = spec.container_id().clone();
         if id.parent().is_some() {
             let message = format!("container {id}: nested containers are not supported");
             return Err(Error::new(Stage::Configure, ErrorKind::Unsupported, message).of(&id));
         }
+        // As Mesos has it: a known id is told of first, whatever else is wrong.
+        self.refuse_known(&id)?;
         let invalid = |error| Error::wrap(Stage::Configure, error).of(&id);
         let config = spec.into_config(self.inner.paths.sandbox(&id)).map_err(invalid)?;
         crate::spec::require_isolators(&config, &self.inner.isolation).map_err(invalid)?;
@@ -134,6 +137,19 @@ impl Containerizer {
             Error::new(Stage::Configure, ErrorKind::Exhausted, message).of(&id)
         })?;
         Ok(self.job(id))
+    }
+
+    /// A look that takes nothing; [`Self::reserve`] decides.
+    fn refuse_known(&self, id: &ContainerId) -> Result<(), Error> {
+        let conflict =
+            |message: String| Error::new(Stage::Configure, ErrorKind::Conflict, message).of(id);
+        if self.inner.reserved.contains_key(id) {
+            return Err(conflict(format!("container {id} exists already")));
+        }
+        match self.inner.events.container(id) {
+            Some(_) => Err(conflict(format!("container {id} has ended and is not acknowledged"))),
+            None => Ok(()),
+        }
     }
 
     /// In this process first, then for all others. What a stranger has left under this id is not

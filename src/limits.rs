@@ -17,6 +17,12 @@ pub const LABELS_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a hostname: the kernel's `__NEW_UTS_LEN`, HOST_NAME_MAX of sethostname(2).
 pub const HOSTNAME_LENGTH_MAX: usize = 64;
 
+/// Bytes of the path of a Unix socket: `sun_path` of unix(7) has 108, with the NUL.
+pub const SOCKET_PATH_MAX: usize = 107;
+
+/// Bytes of an id of Mesos: it is part of a path.
+pub const MESOS_ID_LENGTH_MAX: usize = 255;
+
 /// The lowest memory limit: below it the kernel cannot even start a program.
 pub const MEMORY_LIMIT_MIN: u64 = 4 << 20;
 

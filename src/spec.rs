@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::model::{
-    Bytes, CommandInfo, ContainerConfig, ContainerId, ImageReference, Output, PullPolicy,
-    Resources, Rlimit, Shape, Uri, Volume,
+    Bytes, CommandInfo, ContainerConfig, ContainerId, ContainerType, ExecutorInfo, ImageReference,
+    Output, PullPolicy, Resources, Rlimit, Shape, TaskInfo, Uri, Volume,
 };
 
+mod executor;
 mod validate;
 
 pub use validate::InvalidSpec;
@@ -35,6 +36,7 @@ pub(crate) use validate::require_isolators;
 #[must_use = "a spec does nothing until it is launched"]
 pub struct ContainerSpec {
     config: ContainerConfig,
+    container_type: ContainerType,
 }
 
 impl ContainerSpec {
@@ -82,6 +84,7 @@ impl ContainerSpec {
                 // Known when it is launched: only the containerizer knows its work directory.
                 sandbox: PathBuf::new(),
             },
+            container_type: ContainerType::Mesos,
         }
     }
 
@@ -129,6 +132,39 @@ impl ContainerSpec {
     /// the environment, the user and the URIs.
     pub fn command_info(mut self, command: CommandInfo) -> Self {
         self.config.command = command;
+        self
+    }
+
+    /// Makes it the container of an executor: the sandbox is where it starts, also in an image, and
+    /// its environment has what an agent of Mesos tells executors; [`crate::config::Config::agent`] is
+    /// what they are told of the agent. `docs/mesos.md` names every variable.
+    pub fn executor(mut self, executor: ExecutorInfo) -> Self {
+        self.config.shape = Shape::Executor(executor);
+        self
+    }
+
+    /// Makes it the container of a command executor that runs one task.
+    ///
+    /// The executor, which is this spec's command, works on the host's file system. The image, if
+    /// there is one, is the task's: its root file system is mounted where the executor can see it, and
+    /// the executor's argv ends with `--rootfs=` and what else the task needs. `docs/mesos.md` has all
+    /// of it. Environment, URIs and user of the task's command are the container's.
+    pub fn command_task(mut self, executor: ExecutorInfo, task: TaskInfo) -> Self {
+        self.config.shape = Shape::CommandTask(executor, Box::new(task));
+        self
+    }
+
+    /// Which containerizer the request is for. Any but [`ContainerType::Mesos`] is refused as
+    /// `Unsupported` when it is launched, and nothing is done.
+    pub fn container_type(mut self, container_type: ContainerType) -> Self {
+        self.container_type = container_type;
+        self
+    }
+
+    /// Sets a variable on the agent's behalf: everything else wins over it, the image too. Mesos'
+    /// `environment` of a launch, and its hooks'.
+    pub fn agent_env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.config.agent_environment.insert(name.into(), value.into());
         self
     }
 
@@ -258,6 +294,7 @@ impl ContainerSpec {
     ///
     /// Errors: the first setting that no launch could honour.
     pub fn validate(&self) -> Result<(), InvalidSpec> {
+        executor::check_type(self.container_type)?;
         validate::check(&self.config)
     }
 
@@ -269,7 +306,7 @@ impl ContainerSpec {
     /// The validated configuration, with the sandbox that its containerizer gives it.
     pub(crate) fn into_config(self, sandbox: PathBuf) -> Result<ContainerConfig, InvalidSpec> {
         self.validate()?;
-        Ok(ContainerConfig { sandbox, ..self.config })
+        Ok(executor::with_task(ContainerConfig { sandbox, ..self.config }))
     }
 }
 

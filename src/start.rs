@@ -31,7 +31,7 @@ use crate::launcher::actor::Launcher;
 use crate::launcher::{Lifetime, LinuxLauncher};
 use crate::limits;
 use crate::linux::{self, cgroups::Cgroups};
-use crate::model::{ContainerId, Record};
+use crate::model::{AgentInfo, ContainerId, Record};
 use crate::paths::Paths;
 use crate::provisioner::Provisioner;
 use crate::provisioner::actor::{GetImage, Images, ProvisionerActor};
@@ -67,6 +67,8 @@ struct Ground {
     isolation: Vec<String>,
     isolators: Vec<Shared>,
     launcher: Arc<LinuxLauncher>,
+    /// What executors are told.
+    agent: Arc<AgentInfo>,
     store: ImageStore,
     provisioner: Arc<Provisioner>,
     orphans: Vec<(Orphan, RunLock)>,
@@ -121,6 +123,7 @@ impl Ground {
             isolation: selection.isolation,
             isolators,
             launcher: Arc::new(launcher),
+            agent: Arc::new(told(&config.agent)),
             store,
             provisioner: Arc::new(provisioner),
             orphans,
@@ -128,6 +131,12 @@ impl Ground {
             numbering,
         })
     }
+}
+
+/// A library that is not there is not told of.
+fn told(agent: &AgentInfo) -> AgentInfo {
+    let native_library = agent.native_library.clone().filter(|library| library.is_file());
+    AgentInfo { native_library, ..agent.clone() }
 }
 
 /// Namespaces and mounts need CAP_SYS_ADMIN, capabilities(7); everything else is asked for where it is
@@ -363,8 +372,10 @@ impl System<'_> {
         })?;
         let linux = Arc::clone(&ground.launcher);
         let sandbox: PathBuf = self.config.sandbox_directory.clone();
-        let launcher =
-            self.spawn(format!("launcher #{index}"), place(), || Launcher::new(linux, sandbox))?;
+        let agent = Arc::clone(&ground.agent);
+        let launcher = self.spawn(format!("launcher #{index}"), place(), || {
+            Launcher::new(linux, sandbox, agent)
+        })?;
         let mut actors: Vec<_> = shells.iter().map(|(_, shell)| shell.any()).collect();
         actors.extend([provisioner.any(), launcher.any()]);
         Ok(Lane {

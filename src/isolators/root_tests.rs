@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use super::tests::{config, context, provisioned};
 use super::{DEFAULT_FOR_IMAGES, DynIsolator, Host, create};
-use crate::launcher::plan::{MergeContext, merge};
+use crate::launcher::plan::{MergeContext, Root, merge};
 use crate::launcher::{ForkRequest, Lifetime, LinuxLauncher, Stdio};
 use crate::limits;
 use crate::linux::cgroups::Cgroups;
-use crate::model::{Bytes, ContainerConfig, LaunchContext, Resources, Usage, Volume, WaitStatus};
+use crate::model::{
+    AgentInfo, Bytes, ContainerConfig, LaunchContext, Resources, Usage, Volume, WaitStatus,
+};
 use crate::paths::Paths;
 
 const SANDBOX: &str = "/mnt/mesos/sandbox";
@@ -83,19 +85,22 @@ impl World {
         let names = self.isolators.iter().map(|isolator| isolator.name());
         let contributions: Vec<_> =
             names.zip(prepared.iter().map(|(info, _)| info.clone())).collect();
+        let rootfs = context.provisioned.as_ref().map(|image| &image.rootfs);
         let merged = merge(
             &contributions,
             MergeContext {
                 config: &context.config,
-                own_root: context.provisioned.is_some(),
+                root: Root::of(&context.config.shape, rootfs),
                 sandbox_directory: Path::new(SANDBOX),
+                agent: &AgentInfo::default(),
             },
         );
         let out = fs::File::create(self.path("out")).expect("opened");
         let request = ForkRequest {
             container_id: id.clone(),
             launch: merged.expect("the contributions fit together"),
-            rootfs: context.provisioned.as_ref().map(|image| image.rootfs.clone()),
+            rootfs: rootfs.cloned(),
+            task_root: None,
             stdio: Stdio {
                 stdin: fs::File::open("/dev/null").expect("opened").into(),
                 stdout: out.try_clone().expect("cloned").into(),

@@ -8,31 +8,40 @@ use std::sync::Arc;
 use longshore_actors::{Cx, Handler, Process, Reply};
 
 use super::messages::{Control, Forget, Fork, Forked, Kill, Report};
-use super::plan::{self, MergeContext};
+use super::plan::{self, MergeContext, Root};
 use super::{Child, ChildControl, ChildReport, ForkRequest, LinuxLauncher, StartFailure};
 use crate::error::{Classified, ErrorKind, Stage, failure};
 use crate::io::{self, Owner};
 use crate::limits;
-use crate::model::{Failure, WaitStatus};
+use crate::model::{AgentInfo, Failure, WaitStatus};
 
 /// One lane's way to start and to end processes.
 pub(crate) struct Launcher {
     linux: Arc<LinuxLauncher>,
     /// Where the sandbox appears in a container with its own root.
     sandbox_directory: PathBuf,
+    /// What executors are told.
+    agent: Arc<AgentInfo>,
 }
 
 impl Launcher {
-    pub(crate) fn new(linux: Arc<LinuxLauncher>, sandbox_directory: PathBuf) -> Self {
-        Self { linux, sandbox_directory }
+    pub(crate) fn new(
+        linux: Arc<LinuxLauncher>,
+        sandbox_directory: PathBuf,
+        agent: Arc<AgentInfo>,
+    ) -> Self {
+        Self { linux, sandbox_directory, agent }
     }
 
     fn fork(&self, fork: Fork) -> Result<Forked, Failure> {
         let config = &*fork.config;
+        let rootfs = fork.provisioned.as_ref().map(|provisioned| &provisioned.rootfs);
+        let root = Root::of(&config.shape, rootfs);
         let context = MergeContext {
             config,
-            own_root: fork.provisioned.is_some(),
+            root,
             sandbox_directory: &self.sandbox_directory,
+            agent: &self.agent,
         };
         let contributions: Vec<_> =
             fork.contributions.iter().map(|(name, info)| (name.as_str(), info.clone())).collect();
@@ -42,7 +51,11 @@ impl Launcher {
         let request = ForkRequest {
             container_id: config.container_id.clone(),
             launch,
-            rootfs: fork.provisioned.as_ref().map(|provisioned| provisioned.rootfs.clone()),
+            rootfs: rootfs.filter(|_| root == Root::Own).cloned(),
+            task_root: match root {
+                Root::Task(path) => Some(path.to_owned()),
+                Root::Own | Root::Host => None,
+            },
             stdio,
             status_file: fork.status_file,
             lifetime: fork.lifetime,

@@ -144,7 +144,8 @@ impl ChildReport {
         match word(0).cast_unsigned() {
             REPORT_STARTED => self.started = Some(Ok(())),
             REPORT_FAILED => {
-                let failure = self.failure(word(4).cast_unsigned(), word(8));
+                let status = Some(WaitStatus(word(12))).filter(|_| word(8) == 0);
+                let failure = self.failure(word(4).cast_unsigned(), word(8), status);
                 self.started = Some(Err(failure));
             }
             REPORT_ENDED => {
@@ -156,12 +157,13 @@ impl ChildReport {
         }
     }
 
-    fn failure(&self, op: u32, errno: i32) -> StartFailure {
+    fn failure(&self, op: u32, errno: i32, status: Option<WaitStatus>) -> StartFailure {
         let step = usize::try_from(op).ok().and_then(|op| self.steps.get(op));
         StartFailure {
             step: step.map_or_else(|| "read the plan".to_owned(), Step::to_string),
             exec: matches!(step, Some(Step::Exec { .. })),
             errno,
+            status,
         }
     }
 }
@@ -170,13 +172,18 @@ impl ChildReport {
 fn killed(status: WaitStatus) -> StartFailure {
     let signal = status.signal().unwrap_or_default();
     let errno = Errno::INTR.raw_os_error();
-    StartFailure { step: format!("wait for the release (signal {signal})"), exec: false, errno }
+    StartFailure {
+        step: format!("wait for the release (signal {signal})"),
+        exec: false,
+        errno,
+        status: None,
+    }
 }
 
 /// The init is gone, and said nothing.
 fn lost(errno: Option<i32>) -> StartFailure {
     let errno = errno.unwrap_or_else(|| Errno::SRCH.raw_os_error());
-    StartFailure { step: "hear from the init".to_owned(), exec: false, errno }
+    StartFailure { step: "hear from the init".to_owned(), exec: false, errno, status: None }
 }
 
 /// What the init's own end says of a payload of which nothing is known: killed, or a shell's code.

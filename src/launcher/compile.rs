@@ -9,7 +9,7 @@ use super::plan::DEFAULT_PATH;
 use super::steps::{CgroupVersion, Fd, Step, Target};
 use super::user::Credentials;
 use crate::model::{
-    DeviceNode, FileOperation, LaunchInfo, Mount, MountFlags, MountSource, Namespace,
+    Command, DeviceNode, FileOperation, LaunchInfo, Mount, MountFlags, MountSource, Namespace,
 };
 
 /// What the launcher found out about the host and the image.
@@ -17,6 +17,8 @@ use crate::model::{
 pub(crate) struct Facts {
     /// The container has a root file system of its own.
     pub(crate) own_root: bool,
+    /// It has none, but the task of the command executor has one, here.
+    pub(crate) task_root: Option<PathBuf>,
     /// Who runs the payload; `None` leaves it as the agent is.
     pub(crate) credentials: Option<Credentials>,
     /// The cgroups to join, the kill group included.
@@ -91,12 +93,13 @@ pub(crate) fn compile(info: &LaunchInfo, facts: &Facts) -> Result<Compiled, Comp
     compiler.out.clone_flags = clone_flags(&info.namespaces, facts.own_root);
     compiler.place(info, own_mounts);
     match own_mounts {
-        true => compiler.tree(info)?,
+        true => compiler.trees(info)?,
         false => refuse_tree(info)?,
     }
     if let Some(name) = &info.hostname {
         compiler.step(Step::Hostname(name.clone()));
     }
+    compiler.pre_exec(info);
     compiler.step(Step::Fork);
     compiler.payload(info)?;
     Ok(compiler.out)
@@ -193,6 +196,49 @@ impl Compiler<'_> {
         }
     }
 
+    /// A command executor sees the host's tree, and its task's complete in it.
+    fn trees(&mut self, info: &LaunchInfo) -> Result<(), CompileError> {
+        let Some(root) = &self.facts.task_root else { return self.tree(info) };
+        let at = |path: &Path, flags| Target {
+            path: path.to_owned(),
+            flags,
+            optional: false,
+            create: false,
+        };
+        if info.namespaces.contains(&Namespace::Pid) {
+            let flags =
+                MountFlags { nosuid: true, nodev: true, noexec: true, ..MountFlags::default() };
+            let (kind, at) = ("proc".to_owned(), at(Path::new("/proc"), flags));
+            self.step(Step::MountFs { kind, options: Vec::new(), at });
+        }
+        let (path, flags) = (inside(root)?, MountFlags::default());
+        // A mount of its own, which pivot_root(2) needs.
+        let fd = self.want(Want::HostTree { path: path.clone(), flags, optional: false });
+        self.step(Step::MountFd { fd, source: path.clone(), at: at(&path, flags) });
+        self.step(Step::EnterTree(path));
+        self.tree(info)?;
+        self.step(Step::LeaveTree);
+        Ok(())
+    }
+
+    fn pre_exec(&mut self, info: &LaunchInfo) {
+        // The host's tree is where an init without a root of its own already is.
+        let host = (self.facts.own_root && !info.pre_exec_commands.is_empty()).then(|| {
+            let mounts = self.want(Want::MountNamespace);
+            self.want(Want::Root);
+            mounts
+        });
+        for before in &info.pre_exec_commands {
+            let Command { executable, argv } = before.command.clone();
+            let mut environment = before.environment.clone();
+            let search = environment.entry("PATH".to_owned()).or_insert(DEFAULT_PATH.to_owned());
+            let search = search.clone();
+            let environment = environment.iter().map(|(key, value)| format!("{key}={value}"));
+            let environment = environment.collect();
+            self.step(Step::PreExec { host, executable, search, argv, environment });
+        }
+    }
+
     fn tree(&mut self, info: &LaunchInfo) -> Result<(), CompileError> {
         for mount in &info.mounts {
             self.mount(mount)?;
@@ -232,7 +278,7 @@ impl Compiler<'_> {
             flags: mount.flags,
             optional: mount.optional,
             // No new mount points on the host.
-            create: self.facts.own_root,
+            create: self.facts.own_root || self.facts.task_root.is_some(),
         };
         let step = match &mount.source {
             MountSource::Filesystem { kind, options } => {

@@ -7,11 +7,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::launcher::steps::encode;
-use crate::model::{CapabilitySets, Command, Rlimit, RlimitKind};
+use crate::model::{CapabilitySets, Command, PreExecCommand, Rlimit, RlimitKind};
 
 fn facts() -> Facts {
     Facts {
         own_root: true,
+        task_root: None,
         credentials: Some(Credentials { uid: 999, gid: 1000, groups: [7].into(), home: None }),
         cgroups: vec![
             ("/cg/unified/x".into(), CgroupVersion::V2),
@@ -62,6 +63,13 @@ fn launch() -> LaunchInfo {
         hostname: Some("box".into()),
         readonly_rootfs: true,
         seccomp: Some(vec![0x0006_0000_0000_0001]),
+        pre_exec_commands: vec![
+            PreExecCommand::shell("exit 0"),
+            PreExecCommand {
+                environment: BTreeMap::from([("PATH".into(), "/sbin".into())]),
+                ..PreExecCommand::program("ip", ["link"])
+            },
+        ],
         ..LaunchInfo::default()
     }
 }
@@ -92,6 +100,8 @@ fn every_step_stands_in_its_place() {
         "make /proc/sys read-only",
         "make the root file system read-only",
         "set hostname box",
+        "run pre-exec command /bin/sh",
+        "run pre-exec command ip",
         "fork the payload",
         "set rlimit NOFILE",
         "chdir /work",

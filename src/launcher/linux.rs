@@ -61,7 +61,10 @@ impl LinuxLauncher {
     pub fn fork(&self, mut request: ForkRequest) -> Result<Child, LauncherError> {
         let rootfs = request.rootfs.as_ref().map(detach).transpose()?;
         let credentials = credentials(&request.launch, rootfs.as_ref().map(Root::as_fd))?;
-        let owner = owner(credentials.as_ref());
+        let owner = match &request.task_root {
+            Some(root) => task_owner(&request.launch, root)?,
+            None => owner(credentials.as_ref()),
+        };
         if rootfs.is_some() {
             let home = credentials.as_ref().and_then(|who| who.home.clone());
             // As engines do it: programs of images rely on having one.
@@ -71,6 +74,7 @@ impl LinuxLauncher {
         let cgroups = self.cgroups_to_join(&request)?;
         let facts = Facts {
             own_root: rootfs.is_some(),
+            task_root: request.task_root.clone(),
             credentials,
             kill_switch: kill_switch(&request, &cgroups),
             cgroups,
@@ -224,6 +228,13 @@ fn own_credentials() -> Result<Credentials, linux::Error> {
         groups: groups.into_iter().map(nix::unistd::Gid::as_raw).collect(),
         home: None,
     })
+}
+
+/// Who runs the task of a command executor, resolved in the task's image: the sandbox is the task's.
+fn task_owner(launch: &LaunchInfo, root: &Path) -> Result<(u32, u32), LauncherError> {
+    let root = root::open_directory(root)?;
+    let task = LaunchInfo { user: launch.task.user.clone(), ..LaunchInfo::default() };
+    Ok(owner(credentials(&task, Some(root.as_fd()))?.as_ref()))
 }
 
 fn owner(credentials: Option<&Credentials>) -> (u32, u32) {

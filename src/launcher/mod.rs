@@ -7,6 +7,7 @@
 pub(crate) mod actor;
 mod child;
 mod compile;
+mod executor;
 mod linux;
 pub(crate) mod messages;
 #[expect(unreachable_pub, dead_code, reason = "the same file is part of the init's program")]
@@ -23,7 +24,7 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use crate::error::{Classified, ErrorKind, Stage};
-use crate::model::{ContainerId, LaunchInfo, Rootfs};
+use crate::model::{ContainerId, LaunchInfo, Rootfs, WaitStatus};
 
 pub use crate::isolators::InitPid;
 pub use child::{Adopted, Child, ChildControl, ChildReport};
@@ -60,6 +61,9 @@ pub struct ForkRequest {
     pub launch: LaunchInfo,
     /// What the payload's root becomes; `None`: the host's file system.
     pub rootfs: Option<Rootfs>,
+    /// Where on the host the root file system of a command executor's task is; the executor itself
+    /// works on the host's file system.
+    pub task_root: Option<PathBuf>,
     /// Streams.
     pub stdio: Stdio,
     /// Where the init writes the raw wait status: decimal text, mode 0600.
@@ -76,12 +80,21 @@ pub struct StartFailure {
     pub step: String,
     /// The exec itself failed, not something before it.
     pub exec: bool,
-    /// The kernel's error number.
+    /// The kernel's error number; 0 beside a `status`.
     pub errno: i32,
+    /// How a command ended that was to run before the payload.
+    pub status: Option<WaitStatus>,
 }
 
 impl StartFailure {
     fn reason(&self) -> String {
+        match self.status.map(|status| (status, status.signal())) {
+            None => {}
+            Some((_, Some(signal))) => {
+                return format!("killed by {}", crate::model::signal_name(signal));
+            }
+            Some((status, None)) => return format!("exited with code {}", status.exit_code()),
+        }
         let errno = nix::errno::Errno::from_raw(self.errno);
         let reason = errno.desc().to_lowercase();
         match (self.exec, errno) {
@@ -102,7 +115,8 @@ impl Classified for StartFailure {
     }
 
     fn errno(&self) -> Option<String> {
-        Some(format!("{:?}", nix::errno::Errno::from_raw(self.errno)))
+        let errno = nix::errno::Errno::from_raw(self.errno);
+        self.status.is_none().then(|| format!("{errno:?}"))
     }
 
     fn stage(&self) -> Option<Stage> {

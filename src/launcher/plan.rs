@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::executor;
 use crate::error::{Classified, ErrorKind};
-use crate::model::{Command, CommandInfo, ContainerConfig, LaunchInfo, User};
+use crate::model::{
+    AgentInfo, Command, CommandInfo, ContainerConfig, LaunchInfo, Mount, MountFlags, MountSource,
+    Rootfs, Shape, TaskLaunch, User,
+};
 
 /// The PATH of a payload whose environment has none; engines agree on it.
 pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -14,10 +18,38 @@ pub const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bi
 pub struct MergeContext<'a> {
     /// What was asked for.
     pub config: &'a ContainerConfig,
-    /// The container has a root file system of its own.
-    pub own_root: bool,
-    /// Where the sandbox appears in a container with a root of its own.
+    /// What the payload works in.
+    pub root: Root<'a>,
+    /// Where the sandbox appears in a root file system of an image.
     pub sandbox_directory: &'a Path,
+    /// What executors are told of the agent.
+    pub agent: &'a AgentInfo,
+}
+
+/// What a payload works in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Root<'a> {
+    /// A root file system of its own.
+    Own,
+    /// The host's file system.
+    Host,
+    /// The host's file system too; the payload is a command executor, and the root file system of its
+    /// task is here.
+    Task(&'a Path),
+}
+
+impl<'a> Root<'a> {
+    /// What a container of this shape works in, whose image was made ready there.
+    pub fn of(shape: &Shape, rootfs: Option<&'a Rootfs>) -> Self {
+        match (shape, rootfs) {
+            (_, None) => Self::Host,
+            (Shape::Standalone | Shape::Executor(_), Some(_)) => Self::Own,
+            (Shape::CommandTask(..), Some(Rootfs::Directory(path))) => Self::Task(path),
+            (Shape::CommandTask(..), Some(Rootfs::Detached(_))) => {
+                unreachable!("a task's root file system is provisioned where executors can see it")
+            }
+        }
+    }
 }
 
 /// Why contributions do not fit together.
@@ -36,6 +68,9 @@ pub enum MergeError {
     /// Nothing says what to run.
     #[error("no command: neither the request nor the image says what to run")]
     NoCommand,
+    /// A command executor is what it was asked to be; only its arguments are the isolators'.
+    #[error("isolator {0} sets the command of a command executor")]
+    ExecutorCommand(String),
     /// A text that no system call can take.
     #[error("{0:?} contains a NUL byte")]
     Nul(String),
@@ -44,7 +79,7 @@ pub enum MergeError {
 impl Classified for MergeError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Conflict { .. } => ErrorKind::Conflict,
+            Self::Conflict { .. } | Self::ExecutorCommand(_) => ErrorKind::Conflict,
             Self::NoCommand | Self::Nul(_) => ErrorKind::InvalidRequest,
         }
     }
@@ -64,17 +99,54 @@ pub fn merge(
         add(&mut merged, &mut owners, isolator, info.clone())?;
     }
     let config = context.config;
-    merged.command = Some(match merged.command.take() {
-        Some(command) => command,
-        None => command_of(&config.command).ok_or(MergeError::NoCommand)?,
-    });
+    if let (Some(_), Some(owner)) = (config.shape.task(), owners.0.get("command")) {
+        return Err(MergeError::ExecutorCommand((*owner).to_owned()));
+    }
+    let command = merged.command.take().or_else(|| command_of(&config.command));
+    let mut command = command.ok_or(MergeError::NoCommand)?;
+    if config.shape.task().is_some() {
+        // Whom the caller named for the container, he named for the task.
+        let asked = config.command.user.clone().map(User);
+        merged.task.user = asked.or(merged.task.user.take());
+        command.argv.extend(task_arguments(&merged.task, context));
+    }
+    merged.command = Some(command);
     merged.environment = environment(merged.environment, context);
     merged.working_directory = Some(working_directory(merged.working_directory, context));
-    if let Some(user) = &config.command.user {
-        merged.user = Some(User(user.clone()));
+    merged.user = user(merged.user, context);
+    if let (Root::Own, Some(socket)) = (context.root, domain_socket(context)) {
+        merged.volumes.push(socket);
     }
     refuse_nul(&merged)?;
     Ok(merged)
+}
+
+fn task_arguments(task: &TaskLaunch, context: MergeContext<'_>) -> Vec<String> {
+    let root = match context.root {
+        Root::Task(path) => Some((path, context.sandbox_directory)),
+        Root::Own | Root::Host => None,
+    };
+    executor::task_arguments(context.config, task, root)
+}
+
+/// The agent's socket, where the executor looks for it.
+fn domain_socket(context: MergeContext<'_>) -> Option<Mount> {
+    let socket = executor::domain_socket(context.config, context.agent)?;
+    Some(Mount {
+        source: MountSource::HostPath(socket.to_owned()),
+        target: socket.to_owned(),
+        flags: MountFlags { read_only: true, ..MountFlags::default() },
+        optional: false,
+    })
+}
+
+/// The caller's, else the image's. A command executor that has a root file system to enter for its
+/// task must be root; it is told who runs the task.
+fn user(isolators: Option<User>, context: MergeContext<'_>) -> Option<User> {
+    match context.root {
+        Root::Task(_) => Some(User("0".to_owned())),
+        Root::Own | Root::Host => context.config.command.user.clone().map(User).or(isolators),
+    }
 }
 
 /// Who set what only one may set.
@@ -142,6 +214,28 @@ fn add<'a>(
     merged.cgroups.extend(info.cgroups);
     merged.supplementary_groups.extend(info.supplementary_groups);
     merged.readonly_rootfs |= info.readonly_rootfs;
+    merged.pre_exec_commands.extend(info.pre_exec_commands);
+    add_task(&mut merged.task, owners, isolator, info.task)
+}
+
+fn add_task<'a>(
+    merged: &mut TaskLaunch,
+    owners: &mut Owners<'a>,
+    isolator: &'a str,
+    task: TaskLaunch,
+) -> Result<(), MergeError> {
+    owners.set("task's command", isolator, &mut merged.command, task.command)?;
+    owners.set(
+        "task's working directory",
+        isolator,
+        &mut merged.working_directory,
+        task.working_directory,
+    )?;
+    owners.set("task's user", isolator, &mut merged.user, task.user)?;
+    owners.set("task's capabilities", isolator, &mut merged.capabilities, task.capabilities)?;
+    merged.environment.extend(task.environment);
+    merged.supplementary_groups.extend(task.supplementary_groups);
+    merged.executor_arguments.extend(task.executor_arguments);
     Ok(())
 }
 
@@ -159,32 +253,36 @@ fn command_of(info: &CommandInfo) -> Option<Command> {
     Some(Command { executable: value, argv })
 }
 
-/// Isolators, then `MESOS_SANDBOX`, then the caller; `PATH` where nobody set it.
-///
-/// Mesos puts `MESOS_SANDBOX` below the isolators, where an image's `Env` could hide the sandbox
-/// from the payload.
+/// The agent, `MESOS_SANDBOX`, the isolators, the caller: each wins over those before it. `PATH` where
+/// nobody set it. Each name is there once.
 fn environment(
     isolators: BTreeMap<String, String>,
     context: MergeContext<'_>,
 ) -> BTreeMap<String, String> {
-    let sandbox = match context.own_root {
-        true => context.sandbox_directory,
-        false => &context.config.sandbox,
+    let mut environment = executor::agent_environment(context.config, context.agent);
+    let sandbox = match context.root {
+        Root::Own | Root::Task(_) => context.sandbox_directory,
+        Root::Host => &context.config.sandbox,
     };
-    let mut environment = isolators;
     environment.insert("MESOS_SANDBOX".to_owned(), sandbox.to_string_lossy().into_owned());
+    environment.extend(isolators);
     environment.extend(context.config.command.environment.clone());
     environment.entry("PATH".to_owned()).or_insert_with(|| DEFAULT_PATH.to_owned());
     environment
 }
 
-/// The caller's, else the image's, else `/`; on the host's file system the sandbox, for no image
-/// shall say where on the host a payload begins.
+/// The caller's, else the image's, else `/`, for an executor its sandbox. On the host's file system the
+/// sandbox, for no image shall say where on the host a payload begins; what is asked for a task in an
+/// image its executor is told.
 fn working_directory(isolators: Option<PathBuf>, context: MergeContext<'_>) -> PathBuf {
     let asked = context.config.working_directory.clone();
-    match context.own_root {
-        true => asked.or(isolators).unwrap_or_else(|| PathBuf::from("/")),
-        false => asked.unwrap_or_else(|| context.config.sandbox.clone()),
+    match (context.root, &context.config.shape) {
+        (Root::Own, Shape::Standalone) => asked.or(isolators).unwrap_or_else(|| PathBuf::from("/")),
+        (Root::Own, Shape::Executor(_) | Shape::CommandTask(..)) => {
+            asked.or(isolators).unwrap_or_else(|| context.sandbox_directory.to_owned())
+        }
+        (Root::Host, _) => asked.unwrap_or_else(|| context.config.sandbox.clone()),
+        (Root::Task(_), _) => context.config.sandbox.clone(),
     }
 }
 
@@ -193,8 +291,17 @@ fn refuse_nul(info: &LaunchInfo) -> Result<(), MergeError> {
         .command
         .iter()
         .flat_map(|command| std::iter::once(&command.executable).chain(&command.argv));
+    let before = info.pre_exec_commands.iter().flat_map(|before| {
+        let command = std::iter::once(&before.command.executable).chain(&before.command.argv);
+        command.chain(before.environment.iter().flat_map(|(key, value)| [key, value]))
+    });
     let environment = info.environment.iter().flat_map(|(key, value)| [key, value]);
-    match command.chain(environment).chain(&info.hostname).find(|text| text.contains('\0')) {
+    match command
+        .chain(before)
+        .chain(environment)
+        .chain(&info.hostname)
+        .find(|text| text.contains('\0'))
+    {
         Some(text) => Err(MergeError::Nul(text.clone())),
         None => Ok(()),
     }

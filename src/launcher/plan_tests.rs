@@ -37,7 +37,13 @@ fn config() -> ContainerConfig {
 }
 
 fn context(config: &ContainerConfig, own_root: bool) -> MergeContext<'_> {
-    MergeContext { config, own_root, sandbox_directory: Path::new("/mnt/mesos/sandbox") }
+    static AGENT: std::sync::LazyLock<AgentInfo> = std::sync::LazyLock::new(AgentInfo::default);
+    MergeContext {
+        config,
+        root: if own_root { Root::Own } else { Root::Host },
+        sandbox_directory: Path::new("/mnt/mesos/sandbox"),
+        agent: &AGENT,
+    }
 }
 
 fn merged(infos: Vec<LaunchInfo>, own_root: bool) -> Result<LaunchInfo, MergeError> {
@@ -105,7 +111,7 @@ fn a_command_is_the_isolators_else_the_requests() {
 }
 
 #[test]
-fn the_environment_is_the_isolators_then_the_sandbox_then_the_callers() {
+fn the_environment_is_the_sandbox_then_the_isolators_then_the_callers() {
     let environment = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
         pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
     };
@@ -113,7 +119,7 @@ fn the_environment_is_the_isolators_then_the_sandbox_then_the_callers() {
     let mut config = config();
     config.command.environment = environment(&[("C", "caller"), ("D", "caller")]);
     let contributions = [
-        ("first", info(&[("A", "1"), ("B", "1"), ("C", "1"), ("MESOS_SANDBOX", "1")])),
+        ("first", info(&[("A", "1"), ("B", "1"), ("C", "1"), ("MESOS_SANDBOX", "/1")])),
         ("second", info(&[("B", "2"), ("PATH", "/image")])),
     ];
     let merged = merge(&contributions, context(&config, true)).expect("merged").environment;
@@ -122,10 +128,12 @@ fn the_environment_is_the_isolators_then_the_sandbox_then_the_callers() {
         ("B", "2"),
         ("C", "caller"),
         ("D", "caller"),
-        ("MESOS_SANDBOX", "/mnt/mesos/sandbox"),
+        ("MESOS_SANDBOX", "/1"),
         ("PATH", "/image"),
     ];
     assert_eq!(merged, environment(&expected));
+    let own = merge(&[], context(&self::config(), true)).expect("merged").environment;
+    assert_eq!(own["MESOS_SANDBOX"], "/mnt/mesos/sandbox");
     let bare = merge(&[], context(&self::config(), false)).expect("merged").environment;
     assert_eq!(bare["MESOS_SANDBOX"], "/host/sandbox");
     assert_eq!(bare["PATH"], DEFAULT_PATH);

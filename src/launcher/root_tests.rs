@@ -4,6 +4,7 @@ mod ends;
 mod guest;
 mod identity;
 mod lifetime;
+mod pre_exec;
 mod tree;
 mod without;
 mod world;

@@ -14,38 +14,99 @@ pub(crate) type Fd = i32;
 /// One operation of the init.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Step {
-    JoinCgroup { fd: Fd, path: PathBuf, version: CgroupVersion, birthplace: bool },
+    JoinCgroup {
+        fd: Fd,
+        path: PathBuf,
+        version: CgroupVersion,
+        birthplace: bool,
+    },
     UnshareCgroup,
     UnshareMounts,
-    EnterHostMounts { fd: Fd },
-    EnterHostRoot { fd: Fd },
+    EnterHostMounts {
+        fd: Fd,
+    },
+    EnterHostRoot {
+        fd: Fd,
+    },
     FollowHostMounts,
     OomScoreAdj(i32),
     KeepNull,
-    KeepKill { fd: Fd },
-    EnterRoot { fd: Fd },
+    KeepKill {
+        fd: Fd,
+    },
+    EnterRoot {
+        fd: Fd,
+    },
     Barrier,
-    MountFs { kind: String, options: Vec<(String, String)>, at: Target },
-    MountFd { fd: Fd, source: PathBuf, at: Target },
-    Bind { source: PathBuf, at: Target },
-    Mkdir { path: PathBuf, mode: u32 },
-    Symlink { target: PathBuf, link: PathBuf },
-    Mknod { path: PathBuf, character: bool, mode: u32, major: u32, minor: u32 },
+    MountFs {
+        kind: String,
+        options: Vec<(String, String)>,
+        at: Target,
+    },
+    MountFd {
+        fd: Fd,
+        source: PathBuf,
+        at: Target,
+    },
+    Bind {
+        source: PathBuf,
+        at: Target,
+    },
+    Mkdir {
+        path: PathBuf,
+        mode: u32,
+    },
+    Symlink {
+        target: PathBuf,
+        link: PathBuf,
+    },
+    Mknod {
+        path: PathBuf,
+        character: bool,
+        mode: u32,
+        major: u32,
+        minor: u32,
+    },
     Mask(PathBuf),
     Readonly(PathBuf),
     ReadonlyRoot,
     Hostname(String),
+    EnterTree(PathBuf),
+    LeaveTree,
+    PreExec {
+        /// The agent's mount namespace, followed by its root; `None` where the init is there.
+        host: Option<Fd>,
+        executable: String,
+        search: String,
+        argv: Vec<String>,
+        environment: Vec<String>,
+    },
     Fork,
-    Rlimit { kind: RlimitKind, soft: u64, hard: u64 },
+    Rlimit {
+        kind: RlimitKind,
+        soft: u64,
+        hard: u64,
+    },
     Chdir(PathBuf),
     Groups(Vec<u32>),
     KeepCaps,
     CapBounding(u64),
-    User { uid: u32, gid: u32 },
-    Caps { effective: u64, ambient: u64 },
+    User {
+        uid: u32,
+        gid: u32,
+    },
+    Caps {
+        effective: u64,
+        ambient: u64,
+    },
     NoNewPrivs,
     Seccomp(Vec<u64>),
-    Exec { executable: String, search: String, argv: Vec<String>, environment: Vec<String> },
+    Exec {
+        executable: String,
+        search: String,
+        argv: Vec<String>,
+        environment: Vec<String>,
+    },
 }
 
 /// Which files a cgroup has.
@@ -90,6 +151,9 @@ impl fmt::Display for Step {
             Self::Readonly(path) => write!(f, "make {} read-only", path.display()),
             Self::ReadonlyRoot => f.write_str("make the root file system read-only"),
             Self::Hostname(name) => write!(f, "set hostname {name}"),
+            Self::EnterTree(path) => write!(f, "go to the task's root {}", path.display()),
+            Self::LeaveTree => f.write_str("come back from the task's root"),
+            Self::PreExec { executable, .. } => write!(f, "run pre-exec command {executable}"),
             Self::Fork => f.write_str("fork the payload"),
             Self::Rlimit { kind, .. } => {
                 write!(f, "set rlimit {}", format!("{kind:?}").to_uppercase())
@@ -222,6 +286,9 @@ fn op(step: &Step, data: &mut Data) -> Op {
         | Step::EnterRoot { .. }
         | Step::Barrier
         | Step::Hostname(_)
+        | Step::EnterTree(_)
+        | Step::LeaveTree
+        | Step::PreExec { .. }
         | Step::Fork => place_op(step, data),
     }
 }
@@ -254,6 +321,12 @@ fn place_op(step: &Step, data: &mut Data) -> Op {
         Step::Barrier => Op { code: OP_BARRIER, ..NOTHING },
         Step::Hostname(name) => {
             Op { code: OP_HOSTNAME, text: data.text(name.as_bytes()), ..NOTHING }
+        }
+        Step::EnterTree(path) => Op { code: OP_ENTER_TREE, text: data.path(path), ..NOTHING },
+        Step::LeaveTree => Op { code: OP_LEAVE_TREE, ..NOTHING },
+        Step::PreExec { host, executable, search, argv, environment } => {
+            let op = program([executable, search], argv, environment, data);
+            Op { code: OP_PRE_EXEC, fd: host.unwrap_or(-1), ..op }
         }
         Step::Fork => Op { code: OP_FORK, ..NOTHING },
         _ => unreachable!("`op` sends other steps elsewhere"),
@@ -335,15 +408,19 @@ fn payload_op(step: &Step, data: &mut Data) -> Op {
             Op { code: OP_SECCOMP, count, a: data.words(filter.iter().copied()), ..NOTHING }
         }
         Step::Exec { executable, search, argv, environment } => {
-            let text = data.text(executable.as_bytes());
-            let text2 = data.text(search.as_bytes());
-            let a = data.texts(argv.iter().map(String::as_str));
-            let b = data.texts(environment.iter().map(String::as_str));
-            let count = u32::try_from(argv.len()).expect("few arguments");
-            Op { code: OP_EXEC, count, text, text2, a, b, ..NOTHING }
+            Op { code: OP_EXEC, ..program([executable, search], argv, environment, data) }
         }
         _ => unreachable!("`op` sends other steps elsewhere"),
     }
+}
+
+/// What is executed: the program and where it is searched for, argv and environment.
+fn program(names: [&str; 2], argv: &[String], environment: &[String], data: &mut Data) -> Op {
+    let [text, text2] = names.map(|name| data.text(name.as_bytes()));
+    let a = data.texts(argv.iter().map(String::as_str));
+    let b = data.texts(environment.iter().map(String::as_str));
+    let count = u32::try_from(argv.len()).expect("few arguments");
+    Op { count, text, text2, a, b, ..NOTHING }
 }
 
 /// The numbers of setrlimit(2), the same on x86-64 and aarch64.

@@ -72,6 +72,11 @@ impl Set {
     /// Every capability known here.
     pub const ALL: Self = Self((1 << NAMES.len()) - 1);
 
+    /// What is known of a mask.
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits & Self::ALL.0)
+    }
+
     /// The mask.
     pub const fn bits(self) -> u64 {
         self.0

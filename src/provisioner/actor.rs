@@ -118,12 +118,10 @@ impl ProvisionerActor {
     fn assemble(
         &mut self,
         cx: &mut Cx<Self>,
-        id: ContainerId,
-        image: StoredImage,
+        (id, image, exposure): (ContainerId, StoredImage, Exposure),
         promise: Promise<Result<Provisioned, Failure>>,
     ) {
-        let (provisioner, exposure, of) =
-            (Arc::clone(&self.provisioner), self.exposure, id.clone());
+        let (provisioner, of) = (Arc::clone(&self.provisioner), id.clone());
         let assemble = move || {
             let assembled = provisioner.provision(&of, &image, exposure);
             assembled.map_err(|error: ProvisionError| failure(Stage::Provision, &error))
@@ -150,7 +148,8 @@ impl Handler<Provision> for ProvisionerActor {
         message: Provision,
         cx: &mut Cx<Self>,
     ) -> Reply<Result<Provisioned, Failure>> {
-        let Provision { container_id: id, reference, pull, progress } = message;
+        let Provision { container_id: id, reference, pull, exposure, progress } = message;
+        let exposure = exposure.unwrap_or(self.exposure);
         let get = GetImage { reference, pull, progress: Some(progress) };
         let getting = self.images.dispatch(get, limits::PROVISION);
         let discarder = getting.discarder();
@@ -174,7 +173,7 @@ impl Handler<Provision> for ProvisionerActor {
             match flatten(Stage::Provision, image) {
                 _ if promise.is_discarded() => drop(promise.set(Err(withdrawn()))),
                 Err(failure) => drop(promise.set(Err(failure))),
-                Ok(image) => provisioner.assemble(cx, id, image, promise),
+                Ok(image) => provisioner.assemble(cx, (id, image, exposure), promise),
             }
         });
         reply

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use longshore_actors::Message;
 
+use super::backends::Exposure;
 use crate::events::LayerProgress;
 use crate::model::{ContainerId, Failure, ImageReference, Provisioned, PullPolicy};
 
@@ -24,6 +25,8 @@ pub(crate) struct Provision {
     pub(crate) container_id: ContainerId,
     pub(crate) reference: ImageReference,
     pub(crate) pull: PullPolicy,
+    /// Who must see it; `None`: whoever the settings say.
+    pub(crate) exposure: Option<Exposure>,
     pub(crate) progress: ProgressSink,
 }
 

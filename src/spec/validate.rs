@@ -1,5 +1,6 @@
 //! What makes a spec impossible, whatever the host.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
@@ -144,6 +145,24 @@ pub enum InvalidSpec {
         /// The limit.
         limit: usize,
     },
+    /// The request is for a containerizer of Docker's.
+    #[error("container type DOCKER is not supported here; ask a containerizer for it")]
+    ContainerType,
+    /// An id that no part of a path can be.
+    #[error(
+        "{what} {id:?} is no id: 1 to {} bytes, none of them '/', '\\' or a control character, and \
+         neither '.' nor '..'",
+        limits::MESOS_ID_LENGTH_MAX
+    )]
+    MesosId {
+        /// Whose.
+        what: &'static str,
+        /// As given.
+        id: String,
+    },
+    /// A shell line that would have to take arguments.
+    #[error("the executor of a task with an image is told by arguments; a shell line takes none")]
+    ShellExecutor,
     /// No isolator in use can give what is asked.
     #[error("{what} needs the isolator {isolator}, which is not on")]
     NeedsIsolator {
@@ -156,7 +175,10 @@ pub enum InvalidSpec {
 
 impl Classified for InvalidSpec {
     fn kind(&self) -> ErrorKind {
-        ErrorKind::InvalidRequest
+        match self {
+            Self::ContainerType => ErrorKind::Unsupported,
+            _ => ErrorKind::InvalidRequest,
+        }
     }
 
     fn stage(&self) -> Option<Stage> {
@@ -191,7 +213,9 @@ pub(crate) fn require_isolators(
 /// Everything that can be known without a host.
 pub(super) fn check(config: &ContainerConfig) -> Result<(), InvalidSpec> {
     config.image.iter().try_for_each(check_image)?;
-    check_command(&config.command, config.image.is_some())?;
+    // What runs in a task's image is the task's command; its executor is no part of it.
+    check_command(&config.command, config.image.is_some() && config.shape.task().is_none())?;
+    super::executor::check_shape(config)?;
     check_resources(&config.resources)?;
     let mut changed = config.capabilities_add.iter().chain(&config.capabilities_drop);
     changed.try_for_each(|name| check_capability(name))?;
@@ -223,6 +247,11 @@ fn check_command(command: &CommandInfo, has_image: bool) -> Result<(), InvalidSp
     if command.value.is_none() && !has_image {
         return Err(InvalidSpec::NothingToRun);
     }
+    check_words(command)
+}
+
+/// Every text of a command.
+pub(super) fn check_words(command: &CommandInfo) -> Result<(), InvalidSpec> {
     match &command.value {
         Some(value) if value.is_empty() => return Err(InvalidSpec::Empty { what: "command" }),
         Some(value) => check_nul("command", value)?,
@@ -230,19 +259,24 @@ fn check_command(command: &CommandInfo, has_image: bool) -> Result<(), InvalidSp
     }
     let words = command.arguments.iter().chain(command.entrypoint.iter().flatten());
     words.map(String::as_str).try_for_each(|word| check_nul("argument", word))?;
-    for (name, value) in &command.environment {
-        check_nul("environment variable", name)?;
-        check_nul("environment variable", value)?;
-        if name.is_empty() || name.contains('=') {
-            return Err(InvalidSpec::EnvironmentName { name: name.clone() });
-        }
-    }
+    check_environment(&command.environment)?;
     match &command.user {
         Some(user) if user.is_empty() => return Err(InvalidSpec::Empty { what: "user" }),
         Some(user) => check_nul("user", user)?,
         None => {}
     }
     command.uris.iter().try_for_each(check_uri)
+}
+
+pub(super) fn check_environment(environment: &BTreeMap<String, String>) -> Result<(), InvalidSpec> {
+    for (name, value) in environment {
+        check_nul("environment variable", name)?;
+        check_nul("environment variable", value)?;
+        if name.is_empty() || name.contains('=') {
+            return Err(InvalidSpec::EnvironmentName { name: name.clone() });
+        }
+    }
+    Ok(())
 }
 
 fn check_uri(uri: &Uri) -> Result<(), InvalidSpec> {
@@ -361,7 +395,7 @@ fn check_path(what: &'static str, path: &Path) -> Result<(), InvalidSpec> {
     }
 }
 
-fn check_nul(what: &'static str, text: &str) -> Result<(), InvalidSpec> {
+pub(super) fn check_nul(what: &'static str, text: &str) -> Result<(), InvalidSpec> {
     match text.contains('\0') {
         true => Err(InvalidSpec::Nul { what, text: text.to_owned() }),
         false => Ok(()),

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use crate::isolators::{Host, Isolator, IsolatorError};
 use crate::model::{
     Command, CommandInfo, ContainerConfig, ContainerId, FileOperation, ImageConfig, LaunchContext,
-    LaunchInfo, User,
+    LaunchInfo, TaskLaunch, User,
 };
 
 /// See the module.
@@ -39,8 +39,24 @@ impl Isolator for Runtime {
     }
 }
 
+/// For the task of a command executor the same, told to the executor.
 fn contribution(
     config: &ContainerConfig,
+    image: &ImageConfig,
+) -> Result<LaunchInfo, IsolatorError> {
+    let Some(task) = config.shape.task() else { return of_payload(config, &config.command, image) };
+    let info = of_payload(config, &task.command, image)?;
+    let LaunchInfo { command, environment, working_directory, user, .. } = info;
+    Ok(LaunchInfo {
+        task: TaskLaunch { command, environment, working_directory, user, ..TaskLaunch::default() },
+        file_operations: info.file_operations,
+        ..LaunchInfo::default()
+    })
+}
+
+fn of_payload(
+    config: &ContainerConfig,
+    asked: &CommandInfo,
     image: &ImageConfig,
 ) -> Result<LaunchInfo, IsolatorError> {
     let text = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
@@ -50,8 +66,8 @@ fn contribution(
     let made = of_image.clone().filter(|path| {
         config.working_directory.is_none() && path.is_absolute() && path.parent().is_some()
     });
-    let command = command(&config.command, image)
-        .map_err(|error| IsolatorError::Invalid(error.to_string()))?;
+    let command =
+        command(asked, image).map_err(|error| IsolatorError::Invalid(error.to_string()))?;
     Ok(LaunchInfo {
         command,
         environment: environment(&image.env),

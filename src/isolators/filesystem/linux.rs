@@ -27,7 +27,7 @@ use crate::linux::Error;
 use crate::linux::cgroups::{Cgroups, Controller, Version};
 use crate::model::{
     ContainerConfig, ContainerId, LaunchContext, LaunchInfo, Mount, MountSource, Namespace,
-    Provisioned, Rootfs, User,
+    Provisioned, Rootfs, TaskLaunch, User,
 };
 use crate::paths;
 
@@ -147,10 +147,14 @@ impl Linux {
         if self.has("docker/runtime") {
             return LaunchInfo::default();
         }
-        LaunchInfo {
-            working_directory: config.working_directory.clone(),
-            user: config.command.user.clone().map(User),
-            ..LaunchInfo::default()
+        let working_directory = config.working_directory.clone();
+        let user = config.command.user.clone().map(User);
+        match config.shape.task() {
+            None => LaunchInfo { working_directory, user, ..LaunchInfo::default() },
+            Some(_) => LaunchInfo {
+                task: TaskLaunch { working_directory, user, ..TaskLaunch::default() },
+                ..LaunchInfo::default()
+            },
         }
     }
 

@@ -8,7 +8,9 @@
 
 use crate::isolators::{Host, Isolator, IsolatorError};
 use crate::linux::capabilities::{self, Set};
-use crate::model::{CapabilitySets, ContainerConfig, ContainerId, LaunchContext, LaunchInfo};
+use crate::model::{
+    CapabilitySets, ContainerConfig, ContainerId, LaunchContext, LaunchInfo, TaskLaunch,
+};
 
 /// See the module.
 #[derive(Debug)]
@@ -53,7 +55,18 @@ impl Isolator for Capabilities {
         context: &LaunchContext,
     ) -> Result<(LaunchInfo, ()), IsolatorError> {
         let sets = sets(&context.config, self.held)?;
-        Ok((LaunchInfo { capabilities: Some(sets), ..LaunchInfo::default() }, ()))
+        Ok((contribution(sets, context), ()))
+    }
+}
+
+/// A command executor needs its own to change the root for its task; it sets the task's.
+fn contribution(sets: CapabilitySets, context: &LaunchContext) -> LaunchInfo {
+    match (context.config.shape.task(), &context.provisioned) {
+        (Some(_), Some(_)) => LaunchInfo {
+            task: TaskLaunch { capabilities: Some(sets), ..TaskLaunch::default() },
+            ..LaunchInfo::default()
+        },
+        (Some(_) | None, _) => LaunchInfo { capabilities: Some(sets), ..LaunchInfo::default() },
     }
 }
 

@@ -8,7 +8,7 @@
 //! Descriptors travel beside the plan; an operation names them by their index in that list.
 
 /// First word of every plan and request; the last digit is the version of the format.
-pub const MAGIC: u32 = 0x4c53_4801;
+pub const MAGIC: u32 = 0x4c53_4802;
 
 /// Descriptors that one request may carry: the kernel's `SCM_MAX_FD`.
 pub const FDS_MAX: usize = 253;
@@ -135,6 +135,13 @@ pub const OP_KEEP_NULL: u32 = 30;
 
 /// Keep `fd`, the `cgroup.kill` of the container: what is left dies with the agent.
 pub const OP_KEEP_KILL: u32 = 31;
+/// Make the directory `text` the root until [`OP_LEAVE_TREE`], so that no link in it leads out.
+pub const OP_ENTER_TREE: u32 = 32;
+/// Go back to the root that [`OP_ENTER_TREE`] has left.
+pub const OP_LEAVE_TREE: u32 = 33;
+/// Run a command and wait for it; its failure is one of the plan. Fields as [`OP_EXEC`]; `fd` is the
+/// host's mount namespace, the descriptor after it the host's root, or -1 where the init is there.
+pub const OP_PRE_EXEC: u32 = 34;
 
 /// The operation may fail.
 pub const F_OPTIONAL: u32 = 1;
@@ -189,9 +196,9 @@ pub struct Report {
     pub kind: u32,
     /// Index of the operation that failed.
     pub op: u32,
-    /// Why it failed.
+    /// Why it failed; 0 if it is [`OP_PRE_EXEC`] and its command did.
     pub errno: i32,
-    /// The payload's raw wait status.
+    /// The raw wait status of the payload, or of the command that failed.
     pub status: i32,
 }
 

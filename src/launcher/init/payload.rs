@@ -6,7 +6,7 @@ use crate::mounts::lenient;
 use crate::ops::*;
 use crate::plan::Plan;
 use crate::sys::{self, EACCES, EBADMSG, ENAMETOOLONG, ENOENT, ENOTDIR, Errno, Result};
-use crate::sys_identity;
+use crate::{sys_identity, sys_mount};
 
 /// The highest capability that the kernel can have: the sets have 64 bits.
 const CAPABILITIES: u64 = 64;
@@ -39,14 +39,9 @@ impl Failure {
 
 /// Does the operations from `first` on; the last one is exec. `errors` is closed by exec.
 pub fn run(plan: &Plan, first: u32, fds: &[i32], errors: i32) -> ! {
-    sys::new_session();
-    sys::umask(0o022);
-    for stream in 0..3 {
-        if let Err(errno) = sys::dup_to(fds[FD_STDIN + stream], stream as i32) {
-            fail(errors, first, errno);
-        }
+    if let Err(errno) = begin(fds) {
+        fail(errors, first, errno);
     }
-    sys::close_from_on_exec(3);
     for index in first..plan.header.op_count {
         let op = plan.op(index);
         if let Err(errno) = lenient(&op, perform(plan, &op)) {
@@ -54,6 +49,44 @@ pub fn run(plan: &Plan, first: u32, fds: &[i32], errors: i32) -> ! {
         }
     }
     fail(errors, OP_INDEX_PLAN, EBADMSG)
+}
+
+/// Does what every process of a container begins with.
+fn begin(fds: &[i32]) -> Result<()> {
+    sys::new_session();
+    sys::umask(0o022);
+    for stream in 0..3 {
+        sys::dup_to(fds[FD_STDIN + stream], stream as i32)?;
+    }
+    sys::close_from_on_exec(3);
+    Ok(())
+}
+
+/// Executes the command of [`OP_PRE_EXEC`], operation `op.1`. `host` is the host's mount namespace and
+/// root, unless this process is there already.
+pub fn run_before(
+    plan: &Plan,
+    op: (&Op, u32),
+    fds: &[i32],
+    host: Option<(i32, i32)>,
+    errors: i32,
+) -> ! {
+    let begun = begin(fds).and_then(|()| host.map_or(Ok(()), enter_host));
+    let errno = match begun {
+        Ok(()) => execute(plan, op.0),
+        Err(errno) => errno,
+    };
+    fail(errors, op.1, errno)
+}
+
+/// Into the host's file system, in a mount namespace whose mounts go with this process and its own.
+fn enter_host((mounts, root): (i32, i32)) -> Result<()> {
+    const MS_SLAVE: u64 = 1 << 19;
+    sys::set_namespace(mounts, sys::CLONE_NEWNS)?;
+    sys::fchdir(root)?;
+    sys::chroot(c".")?;
+    sys::unshare(sys::CLONE_NEWNS)?;
+    sys_mount::propagation(MS_SLAVE)
 }
 
 fn fail(errors: i32, op: u32, errno: Errno) -> ! {

@@ -25,6 +25,8 @@ struct Init<'a> {
     channel: Channel,
     null: Mask,
     empty: Mask,
+    /// The root that was left for a task's; -1 unless one is.
+    outside: i32,
 }
 
 /// Does the plan. Never returns.
@@ -46,7 +48,7 @@ pub fn run(birth: Birth<'_>) -> ! {
         kill: -1,
         with_agent: false,
     };
-    let mut init = Init { birth, channel, null: Mask::NONE, empty: Mask::NONE };
+    let mut init = Init { birth, channel, null: Mask::NONE, empty: Mask::NONE, outside: -1 };
     let plan = match Plan::map(init.birth.fds[FD_PLAN], init.birth.plan_size) {
         Ok(plan) => plan,
         Err(errno) => init.channel.fail(OP_INDEX_PLAN, errno),
@@ -56,6 +58,10 @@ pub fn run(birth: Birth<'_>) -> ! {
         let op = plan.op(index);
         if op.code == OP_FORK {
             init.fork(plan, index);
+        }
+        if op.code == OP_PRE_EXEC {
+            init.pre_exec(&plan, &op, index);
+            continue;
         }
         if let Err(errno) = mounts::lenient(&op, init.perform(&plan, &op)) {
             init.channel.fail(index, errno);
@@ -102,7 +108,77 @@ impl Init<'_> {
             OP_READONLY => mounts::make_readonly(plan, op),
             OP_READONLY_ROOT => mounts::make_root_readonly(),
             OP_HOSTNAME => sys::set_hostname(text),
+            OP_ENTER_TREE => self.enter_tree(text),
+            OP_LEAVE_TREE => self.leave_tree(),
             _ => Err(EBADMSG),
+        }
+    }
+
+    /// Everything on the way is the agent's own; what lies behind is an image's.
+    fn enter_tree(&mut self, path: &core::ffi::CStr) -> Result<()> {
+        self.outside = sys::open_at(sys::AT_FDCWD, c"/", sys::O_PATH | sys::O_DIRECTORY, 0)?;
+        let root = path::open(path, sys::O_DIRECTORY)?;
+        let entered = sys::fchdir(root).and_then(|()| sys::chroot(c"."));
+        sys::close(root);
+        entered
+    }
+
+    fn leave_tree(&mut self) -> Result<()> {
+        let left = sys::fchdir(self.outside).and_then(|()| sys::chroot(c"."));
+        sys::close(self.outside);
+        self.outside = -1;
+        left
+    }
+
+    /// Runs a command and waits for it. Returns when it has succeeded.
+    fn pre_exec(&mut self, plan: &Plan, op: &Op, index: u32) {
+        let host = match op.fd {
+            -1 => Ok(None),
+            _ => self.fd(op).and_then(|mounts| {
+                self.fd(&Op { fd: op.fd + 1, ..*op }).map(|root| Some((mounts, root)))
+            }),
+        };
+        let spawned = host.and_then(|host| self.spawn(plan, op, index, host));
+        let (command, errors) = match spawned {
+            Ok(spawned) => spawned,
+            Err(errno) => self.channel.fail(index, errno),
+        };
+        let status = self.channel.wait_for_command(command);
+        let mut bytes = [0_u8; 8];
+        // Its end of the pipe went with it: what it had to say is there, or nothing is.
+        let said = sys::read(errors, &mut bytes);
+        sys::close(errors);
+        match (said, status) {
+            (Ok(8), _) => self.channel.fail(index, payload::Failure::decode(bytes).errno),
+            (_, 0) => {}
+            (_, status) => self.channel.fail_with(index, 0, status),
+        }
+    }
+
+    /// The command's process, and the pipe in which it tells why it could not begin.
+    fn spawn(
+        &self,
+        plan: &Plan,
+        op: &Op,
+        index: u32,
+        host: Option<(i32, i32)>,
+    ) -> Result<(i32, i32)> {
+        let (errors, error_end) = sys::pipe()?;
+        // SAFETY: no shared memory, no pidfd.
+        match unsafe { sys::clone(sys::SIGCHLD as u64, core::ptr::null_mut()) } {
+            Ok(0) => {
+                sys::close(errors);
+                payload::run_before(plan, (op, index), self.birth.fds, host, error_end)
+            }
+            Ok(pid) => {
+                sys::close(error_end);
+                Ok((pid, errors))
+            }
+            Err(errno) => {
+                sys::close(errors);
+                sys::close(error_end);
+                Err(errno)
+            }
         }
     }
 

@@ -38,20 +38,30 @@ impl Channel {
 
     /// Operation `op` failed: says so, writes the status of an exit with 1, and ends.
     pub fn fail(&self, op: u32, errno: Errno) -> ! {
+        self.fail_with(op, errno, 0)
+    }
+
+    /// Operation `op` failed because the command that it ran ended with `status`.
+    pub fn fail_with(&self, op: u32, errno: Errno, status: i32) -> ! {
         const EXIT_1: i32 = 1 << 8;
         self.write_status(EXIT_1);
-        self.report(Report { kind: REPORT_FAILED, op, errno, status: 0 });
+        self.report(Report { kind: REPORT_FAILED, op, errno, status });
+        self.end_the_rest();
         sys::exit(1)
+    }
+
+    /// Where nobody is left to destroy what was started in the container. This ends us as well.
+    fn end_the_rest(&self) {
+        if self.agent < 0 && self.with_agent {
+            let _ = sys::write(self.kill, b"1");
+        }
     }
 
     /// The payload ended, or a signal ended the init before there was one.
     fn end(&self, status: i32) -> ! {
         self.write_status(status);
         self.report(Report { kind: REPORT_ENDED, op: 0, errno: 0, status });
-        if self.agent < 0 && self.with_agent {
-            // Nobody is left to destroy what the payload has started. This ends us as well.
-            let _ = sys::write(self.kill, b"1");
-        }
+        self.end_the_rest();
         // For the one who has nothing but this process' own end to read: as a shell would say it.
         sys::exit(if status & 0x7f == 0 { status >> 8 & 0xff } else { 128 + (status & 0x7f) })
     }
@@ -92,6 +102,33 @@ impl Channel {
                     Err(sys::EAGAIN | sys::EINTR) => {}
                     Err(_) => sys::exit(0),
                 }
+            }
+        }
+    }
+}
+
+impl Channel {
+    /// Waits for a command that runs before the payload: its raw status. A signal ends it and us, as
+    /// before the release; the end of the agent is what it is for a payload.
+    pub fn wait_for_command(&mut self, command: i32) -> i32 {
+        loop {
+            let mut fds = [Poll::readable(self.signals), Poll::readable(self.agent)];
+            if sys::poll(&mut fds).is_err() {
+                sys::kill(command, SIGKILL);
+            }
+            if fds[0].ready != 0 {
+                if let Some(signal) = next_signal(self.signals) {
+                    sys::kill(command, SIGKILL);
+                    self.end(signal);
+                }
+                while let Some((pid, status)) = sys::reap() {
+                    if pid == command {
+                        return status;
+                    }
+                }
+            }
+            if fds[1].ready != 0 {
+                self.hear_agent(command);
             }
         }
     }

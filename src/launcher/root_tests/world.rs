@@ -129,6 +129,7 @@ impl World {
             container_id,
             launch,
             rootfs: Some(Rootfs::Directory(self.root())),
+            task_root: None,
             stdio,
             status_file: self.path(&format!("{id}.status")),
             lifetime: Lifetime::Independent,

@@ -18,6 +18,7 @@ use crate::messages::{flatten, unanswered};
 use crate::model::{
     Failure, ImageReference, LaunchContext, Limitation, Provisioned, Record, State,
 };
+use crate::provisioner::backends::Exposure;
 use crate::provisioner::messages::{ProgressSink, Provision, Unprovision};
 
 impl Supervisor {
@@ -89,6 +90,8 @@ impl Supervisor {
             container_id: self.id().clone(),
             reference,
             pull: self.config.pull,
+            // A command executor works on the host's file system, and finds its task's root there.
+            exposure: self.config.shape.task().map(|_| Exposure::Host),
             progress,
         };
         let answer = self.lane.provision.dispatch(provision, limits::PROVISION);
