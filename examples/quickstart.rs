@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use longshore::config::Config;
+use longshore::config::{Config, Launcher};
 use longshore::events::{EventKind, Notice, Since, Subscription};
 use longshore::model::{Bytes, Digest, Output};
 use longshore::spec::ContainerSpec;
@@ -29,6 +29,7 @@ async fn main() -> ExitCode {
 async fn quickstart() -> Result<(), Failure> {
     let directory = tempfile::tempdir()?;
     let mut config = Config::default();
+    config.launcher = Some(Launcher::Linux); // Images need it: no root is told at the start.
     config.cgroups_root = format!("longshore-quickstart-{}", std::process::id());
     let builder = Containerizer::builder(directory.path().join("w"), directory.path().join("r"));
     let node = builder.config(config).start().await?;

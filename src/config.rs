@@ -10,7 +10,7 @@ use std::str::FromStr;
 use crate::error::{Classified, ErrorKind, Stage};
 pub use crate::isolators::ImageProvider;
 use crate::isolators::{Asked, LauncherKind, SelectError, Selection, select};
-use crate::launcher::Lifetime;
+use crate::launcher::{self, Lifetime};
 use crate::limits;
 use crate::model::AgentInfo;
 use crate::provisioner::{DefaultRegistry, InvalidReference};
@@ -32,8 +32,9 @@ pub struct Config {
     pub cgroups_root: String,
     /// Isolators by name, any order; `None`: [`ISOLATION`].
     pub isolation: Option<Vec<String>>,
-    /// What starts processes.
-    pub launcher: Launcher,
+    /// What starts processes; `None`: linux where this process may have namespaces and mounts, else
+    /// posix.
+    pub launcher: Option<Launcher>,
     /// Kinds of images; `None`: all that the isolators can serve.
     pub image_providers: Option<Vec<ImageProvider>>,
     /// How layers become a root file system; `None`: the first that the host has of overlay, copy.
@@ -59,7 +60,7 @@ impl Default for Config {
         Self {
             cgroups_root: "longshore".to_owned(),
             isolation: None,
-            launcher: Launcher::default(),
+            launcher: None,
             image_providers: None,
             image_provisioner_backend: None,
             rootfs_mount: RootfsMount::default(),
@@ -86,6 +87,15 @@ impl Config {
         agent::check(&self.agent)
     }
 
+    /// The launcher that was given, or the one that suits this process.
+    pub fn launcher(&self) -> LauncherKind {
+        match self.launcher {
+            Some(Launcher::Linux) => LauncherKind::Linux,
+            Some(Launcher::Posix) => LauncherKind::Posix,
+            None => launcher::automatic(),
+        }
+    }
+
     /// The isolators, the launcher and the kinds of images, if they fit together.
     ///
     /// Errors: a name nobody knows, or a set that contradicts itself.
@@ -97,10 +107,9 @@ impl Config {
     ///
     /// Errors: also a name that cannot be registered.
     pub fn selection_among(&self, registered: &[&'static str]) -> Result<Selection, SelectError> {
-        let Launcher::Linux = self.launcher;
         let asked = Asked {
             isolation: self.isolation.as_deref(),
-            launcher: Some(LauncherKind::Linux),
+            launcher: Some(self.launcher()),
             image_providers: self.image_providers.as_deref(),
             registered,
         };
@@ -129,12 +138,14 @@ fn check_cgroups_root(name: &str) -> Result<(), InvalidConfig> {
 }
 
 /// What starts processes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Launcher {
     /// Namespaces and cgroups; needs root.
-    #[default]
     Linux,
+    /// A session and a tree of processes; any user may. No images, and no isolator that needs a
+    /// namespace or a cgroup.
+    Posix,
 }
 
 /// How layers become a root file system.
@@ -192,7 +203,7 @@ macro_rules! words {
     };
 }
 
-words!(Launcher, "launcher", Linux = "linux");
+words!(Launcher, "launcher", Linux = "linux", Posix = "posix");
 words!(Backend, "image-provisioner-backend", Overlay = "overlay", Copy = "copy", Bind = "bind");
 words!(RootfsMount, "rootfs-mount", Private = "private", Host = "host");
 

@@ -26,7 +26,7 @@
 //! ```
 //!
 //! It runs on threads of its own; its futures may be awaited on any executor, and dropping one strands
-//! nothing. Starting containers needs root.
+//! nothing. Images, limits and namespaces need root; without it commands run on the host's file system.
 //!
 //! # Layout
 //!

@@ -26,9 +26,9 @@ use crate::events::{ContainerSnapshot, EventHub, Start, WallTime};
 use crate::fetcher::actor::FetcherActor;
 use crate::handle::Containerizer;
 use crate::isolators::actor::{Isolation, IsolatorActor, Shared, apart};
-use crate::isolators::{self, Host, Registered};
+use crate::isolators::{self, Host, LauncherKind, Registered};
 use crate::launcher::actor::Launcher;
-use crate::launcher::{Lifetime, LinuxLauncher};
+use crate::launcher::{AnyLauncher, Lifetime};
 use crate::limits;
 use crate::linux::{self, cgroups::Cgroups};
 use crate::model::{AgentInfo, ContainerId, Record};
@@ -66,7 +66,7 @@ struct Ground {
     lock: Option<DirectoryLock>,
     isolation: Vec<String>,
     isolators: Vec<Shared>,
-    launcher: Arc<LinuxLauncher>,
+    launcher: Arc<AnyLauncher>,
     /// What executors are told.
     agent: Arc<AgentInfo>,
     store: ImageStore,
@@ -80,7 +80,9 @@ struct Ground {
 
 impl Ground {
     fn prepare(paths: &Paths, config: &Config, registered: &[Registered]) -> Result<Self, Error> {
-        require_root()?;
+        if config.launcher() == LauncherKind::Linux {
+            require_root()?;
+        }
         for directory in [paths.work_dir(), paths.runtime_dir(), &paths.containers()] {
             make(directory)?;
         }
@@ -106,7 +108,8 @@ impl Ground {
         let isolators =
             isolators::create(&host, registered).map_err(|e| Error::wrap(Stage::Configure, e))?;
         let isolators = isolators.into_iter().map(Shared::from).collect();
-        let launcher = LinuxLauncher::new(cgroups).map_err(|e| Error::wrap(Stage::Configure, e))?;
+        let launcher = AnyLauncher::new(selection.launcher, cgroups);
+        let launcher = launcher.map_err(|e| Error::wrap(Stage::Configure, e))?;
         let store = open_store(paths, config)?;
         let backend = config.image_provisioner_backend.map(|backend| backend.to_string());
         let provisioner = Provisioner::new(paths.clone(), store.clone(), backend.as_deref())
@@ -142,10 +145,9 @@ fn told(agent: &AgentInfo) -> AgentInfo {
 /// Namespaces and mounts need CAP_SYS_ADMIN, capabilities(7); everything else is asked for where it is
 /// needed.
 fn require_root() -> Result<(), Error> {
-    const CAP_SYS_ADMIN: u8 = 21;
     let held = linux::capabilities::held().map_err(|error| Error::wrap(Stage::Configure, error))?;
-    if !held.contains(CAP_SYS_ADMIN) {
-        let message = "starting containers needs root (CAP_SYS_ADMIN)";
+    if !held.contains(linux::capabilities::SYS_ADMIN) {
+        let message = "the launcher linux needs root (CAP_SYS_ADMIN)";
         return Err(Error::new(Stage::Configure, ErrorKind::Unsupported, message));
     }
     Ok(())
@@ -370,11 +372,11 @@ impl System<'_> {
         let provisioner = self.spawn(format!("provisioner #{index}"), place(), move || {
             ProvisionerActor::new(shared, exposure, images)
         })?;
-        let linux = Arc::clone(&ground.launcher);
+        let shared = Arc::clone(&ground.launcher);
         let sandbox: PathBuf = self.config.sandbox_directory.clone();
         let agent = Arc::clone(&ground.agent);
         let launcher = self.spawn(format!("launcher #{index}"), place(), || {
-            Launcher::new(linux, sandbox, agent)
+            Launcher::new(shared, sandbox, agent)
         })?;
         let mut actors: Vec<_> = shells.iter().map(|(_, shell)| shell.any()).collect();
         actors.extend([provisioner.any(), launcher.any()]);

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use longshore::config::{ISOLATION_WITHOUT_IMAGE, ImageProvider};
+use longshore::config::{ISOLATION_WITHOUT_IMAGE, ImageProvider, Launcher};
 use longshore::error::{Error, ErrorKind};
 use longshore::events::{Event, EventKind, Notice, Since, Subscription};
 use longshore::launcher::Lifetime;
@@ -28,7 +28,6 @@ const LAST_EVENT: Duration = Duration::from_secs(5);
 /// Runs a container to its end; the complaint has the payload's code.
 pub(crate) fn run(run: Run) -> Result<(), Complaint> {
     let asked = Asked::new(run)?;
-    require_root("run")?;
     let log = asked.json_events.as_deref().map(EventLog::open).transpose()?;
     executor()?.block_on(contain(asked, log))
 }
@@ -63,6 +62,9 @@ impl Asked {
 fn settle(settings: &mut Settings, image: Option<&ImageReference>) -> Result<(), Complaint> {
     let config = &mut settings.config;
     config.lifetime = Lifetime::WithAgent;
+    if config.launcher == Some(Launcher::Linux) {
+        require_root("run with --launcher linux")?;
+    }
     let Some(image) = image else {
         if config.isolation.is_none() && config.image_providers.is_none() {
             let names = ISOLATION_WITHOUT_IMAGE.iter().map(|&name| name.to_owned());
@@ -70,6 +72,13 @@ fn settle(settings: &mut Settings, image: Option<&ImageReference>) -> Result<(),
         }
         return Ok(());
     };
+    match config.launcher {
+        Some(Launcher::Posix) => {
+            let why = format_args!("image {image} needs --launcher linux");
+            return Err(Complaint::usage(why));
+        }
+        _ => require_root("run of an image")?,
+    }
     let provider = match image {
         ImageReference::Docker(_) | ImageReference::DockerArchive { .. } => ImageProvider::Docker,
         ImageReference::OciLayout { .. }

@@ -32,7 +32,7 @@ pub(crate) struct Shared {
     #[arg(long, value_name = "A,B,…", env = "LONGSHORE_ISOLATION", hide_env = true)]
     #[serde(deserialize_with = "words")]
     isolation: Option<String>,
-    /// What starts processes: linux
+    /// What starts processes: linux (needs root) or posix [default: linux for root, else posix]
     #[arg(long, value_name = "NAME", env = "LONGSHORE_LAUNCHER", hide_env = true)]
     launcher: Option<String>,
     /// Kinds of images: docker, oci [default: all that the isolators can serve]
@@ -107,7 +107,7 @@ impl Shared {
             config.cgroups_root = name;
         }
         config.isolation = self.isolation.map(|list| split(&list));
-        set(&mut config.launcher, self.launcher)?;
+        config.launcher = self.launcher.map(|name| parsed(&name)).transpose()?;
         if let Some(list) = self.image_providers {
             let providers = split(&list).iter().map(|name| parsed(name)).collect::<Result<_, _>>();
             config.image_providers = Some(providers?);

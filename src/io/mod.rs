@@ -8,4 +8,4 @@
 mod streams;
 
 pub(crate) use crate::linux::stream::Owner;
-pub(crate) use streams::{hand_over, open_streams};
+pub(crate) use streams::{hand_over, open_streams, own_user};

@@ -47,6 +47,12 @@ impl Classified for IoError {
     }
 }
 
+/// Whose the files are that this process makes.
+pub(crate) fn own_user() -> Owner {
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    Owner { uid: uid.as_raw(), gid: gid.as_raw() }
+}
+
 /// The streams of a payload, as its configuration asks; files in the sandbox belong to `owner`.
 ///
 /// Shape: the sandbox exists. Undo: dropping them; files stay, they are the container's output.

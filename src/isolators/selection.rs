@@ -150,7 +150,7 @@ pub enum SelectError {
         needs: &'static str,
     },
     /// An isolator needs the other launcher.
-    #[error("{isolator} needs --launcher=linux")]
+    #[error("{isolator} needs --launcher=linux, which needs root")]
     NeedsLauncher {
         /// Which.
         isolator: String,
@@ -164,7 +164,7 @@ pub enum SelectError {
         needs: &'static str,
     },
     /// Images need the Linux launcher.
-    #[error("--image-providers needs --launcher=linux")]
+    #[error("--image-providers needs --launcher=linux, which needs root")]
     ProvidersNeedLauncher,
     /// No such launcher.
     #[error("unknown launcher {name:?}; known are linux, posix")]

@@ -9,7 +9,7 @@ use longshore_actors::{Cx, Handler, Process, Reply};
 
 use super::messages::{Control, Forget, Fork, Forked, Kill, Report};
 use super::plan::{self, MergeContext, Root};
-use super::{Child, ChildControl, ChildReport, ForkRequest, LinuxLauncher, StartFailure};
+use super::{AnyLauncher, Child, ChildControl, ChildReport, ForkRequest, StartFailure};
 use crate::error::{Classified, ErrorKind, Stage, failure};
 use crate::io::{self, Owner};
 use crate::limits;
@@ -17,7 +17,7 @@ use crate::model::{AgentInfo, Failure, WaitStatus};
 
 /// One lane's way to start and to end processes.
 pub(crate) struct Launcher {
-    linux: Arc<LinuxLauncher>,
+    launcher: Arc<AnyLauncher>,
     /// Where the sandbox appears in a container with its own root.
     sandbox_directory: PathBuf,
     /// What executors are told.
@@ -26,11 +26,11 @@ pub(crate) struct Launcher {
 
 impl Launcher {
     pub(crate) fn new(
-        linux: Arc<LinuxLauncher>,
+        launcher: Arc<AnyLauncher>,
         sandbox_directory: PathBuf,
         agent: Arc<AgentInfo>,
     ) -> Self {
-        Self { linux, sandbox_directory, agent }
+        Self { launcher, sandbox_directory, agent }
     }
 
     fn fork(&self, fork: Fork) -> Result<Forked, Failure> {
@@ -47,7 +47,8 @@ impl Launcher {
             fork.contributions.iter().map(|(name, info)| (name.as_str(), info.clone())).collect();
         let launch = plan::merge(&contributions, context).map_err(forking)?;
         // The payload's user is known when the image has been looked into: `hand_over` below.
-        let stdio = io::open_streams(config, Owner { uid: 0, gid: 0 }).map_err(forking)?;
+        let own = io::own_user();
+        let stdio = io::open_streams(config, own).map_err(forking)?;
         let request = ForkRequest {
             container_id: config.container_id.clone(),
             launch,
@@ -60,10 +61,10 @@ impl Launcher {
             status_file: fork.status_file,
             lifetime: fork.lifetime,
         };
-        let child = self.linux.fork(request).map_err(forking)?;
-        let (uid, gid) = child.owner;
-        if child.owner != (0, 0) {
-            io::hand_over(config, Owner { uid, gid }).map_err(forking)?;
+        let child = self.launcher.fork(request).map_err(forking)?;
+        let owner = Owner::from(child.owner);
+        if owner != own {
+            io::hand_over(config, owner).map_err(forking)?;
         }
         Ok(forked(child))
     }
@@ -123,9 +124,9 @@ impl Handler<Fork> for Launcher {
 impl Handler<Kill> for Launcher {
     /// On a thread of its own: waiting for a process that will not die must hold up nobody else.
     fn handle(&mut self, message: Kill, cx: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
-        let linux = Arc::clone(&self.linux);
+        let launcher = Arc::clone(&self.launcher);
         Reply::Later(cx.blocking("kill", "kill", move |_| {
-            let killed = linux.kill(&message.container_id, message.init, limits::KILL);
+            let killed = launcher.kill(&message.container_id, message.init, limits::KILL);
             killed.map_err(|error| failure(Stage::Destroy, &error))
         }))
     }
@@ -133,7 +134,7 @@ impl Handler<Kill> for Launcher {
 
 impl Handler<Forget> for Launcher {
     fn handle(&mut self, message: Forget, _: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
-        let forgotten = self.linux.forget(&message.container_id);
+        let forgotten = self.launcher.forget(&message.container_id);
         Reply::Now(forgotten.map_err(|error| failure(Stage::Destroy, &error)))
     }
 }

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use super::ops::{REPORT_ENDED, REPORT_FAILED, REPORT_SIZE, REPORT_STARTED};
+use super::ops::{REPORT_ENDED, REPORT_FAILED, REPORT_SIZE, REPORT_STARTED, SAY_KILL, SAY_RELEASE};
 use super::steps::Step;
 use super::{InitPid, LauncherError, StartFailure};
 use crate::linux::{self, pidfd, socket};
@@ -39,6 +39,16 @@ pub struct Child {
 struct Line {
     channel: OwnedFd,
     pidfd: OwnedFd,
+    on_kill: OnKill,
+}
+
+/// Whom SIGKILL is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnKill {
+    /// The init; the kernel takes the rest with it, or a cgroup has it.
+    Init,
+    /// The payload: nobody but the init finds what the payload has left.
+    Payload,
 }
 
 /// Says what an init is to do.
@@ -48,15 +58,24 @@ pub struct ChildControl(Arc<Line>);
 impl ChildControl {
     /// Lets the init go on to the payload. An init that is gone is no error: the report tells why.
     pub fn release(&self) -> Result<(), LauncherError> {
-        match socket::send(self.0.channel.as_fd(), &[1], &[]) {
+        self.say(SAY_RELEASE)
+    }
+
+    /// An init that is gone hears nothing, which is no error.
+    fn say(&self, word: u8) -> Result<(), LauncherError> {
+        match socket::send(self.0.channel.as_fd(), &[word], &[]) {
             Err(error) if matches!(error.errno, Errno::PIPE | Errno::CONNRESET) => Ok(()),
             sent => Ok(sent?),
         }
     }
 
-    /// Sends a signal to the init, which forwards it to the payload. SIGKILL kills the init. One
-    /// that is gone gets nothing.
+    /// Sends a signal to the init, which forwards it to the payload. SIGKILL kills the init, or,
+    /// with the posix launcher, the payload. One that is gone gets nothing.
     pub fn signal(&self, signal: i32) -> Result<(), LauncherError> {
+        const SIGKILL: i32 = 9;
+        if signal == SIGKILL && self.0.on_kill == OnKill::Payload {
+            return self.say(SAY_KILL);
+        }
         match pidfd::send_signal(self.0.pidfd.as_fd(), signal) {
             Err(error) if error.errno == Errno::SRCH => Ok(()),
             sent => Ok(sent?),
@@ -88,8 +107,9 @@ pub(crate) fn pair(
     pidfd: OwnedFd,
     steps: Vec<Step>,
     status_file: PathBuf,
+    on_kill: OnKill,
 ) -> (ChildControl, ChildReport) {
-    let line = Arc::new(Line { channel, pidfd });
+    let line = Arc::new(Line { channel, pidfd, on_kill });
     let control = ChildControl(Arc::clone(&line));
     (control, ChildReport { line, steps, status_file, started: None, ended: None })
 }
@@ -238,15 +258,5 @@ fn ended_status(pidfd: &OwnedFd, status_file: &Path) -> WaitStatus {
 
 /// A handle of `init`; `None` when it is gone, also when its number belongs to another by now.
 pub(crate) fn open(init: InitPid) -> Result<Option<OwnedFd>, linux::Error> {
-    let pidfd = match pidfd::open(init.pid) {
-        Err(error) if error.errno == Errno::SRCH => return Ok(None),
-        opened => opened?,
-    };
-    // The handle first: what the number says afterwards is said of the process that it holds.
-    match pidfd::start_time(init.pid) {
-        Ok(start_time) if start_time == init.start_time => Ok(Some(pidfd)),
-        Ok(_) => Ok(None),
-        Err(error) if matches!(error.errno, Errno::NOENT | Errno::SRCH) => Ok(None),
-        Err(error) => Err(error),
-    }
+    pidfd::find(init.pid, init.start_time)
 }

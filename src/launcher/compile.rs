@@ -15,6 +15,8 @@ use crate::model::{
 /// What the launcher found out about the host and the image.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Facts {
+    /// No privilege and no namespace: the payload stays where its spawner is.
+    pub(crate) posix: bool,
     /// The container has a root file system of its own.
     pub(crate) own_root: bool,
     /// It has none, but the task of the command executor has one, here.
@@ -174,6 +176,9 @@ impl Compiler<'_> {
             self.step(Step::OomScoreAdj(value));
         }
         self.step(Step::Barrier);
+        if self.facts.posix {
+            return;
+        }
         if self.facts.own_root {
             if !info.masked_paths.is_empty() {
                 self.step(Step::KeepNull);
@@ -325,6 +330,9 @@ impl Compiler<'_> {
         };
         self.out.steps.extend(early);
         self.identity(info);
+        if self.facts.posix {
+            self.step(Step::DieWithInit);
+        }
         if info.no_new_privileges {
             self.step(Step::NoNewPrivs);
         }

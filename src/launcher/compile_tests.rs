@@ -11,6 +11,7 @@ use crate::model::{CapabilitySets, Command, PreExecCommand, Rlimit, RlimitKind};
 
 fn facts() -> Facts {
     Facts {
+        posix: false,
         own_root: true,
         task_root: None,
         credentials: Some(Credentials { uid: 999, gid: 1000, groups: [7].into(), home: None }),

@@ -13,19 +13,16 @@ use rustix::mount::MountAttrFlags;
 
 use super::child::{self, Child};
 use super::compile::{Compiled, Facts, Want, compile};
-use super::ops::{FD_FIRST_FREE, FDS_MAX, LIFE_WITH_AGENT};
-use super::spawner::{Request, Spawner};
+use super::credentials::{credentials, owner};
+use super::handover::hand_over;
+use super::ops::{LIFE_WITH_AGENT, NAME_LINUX};
+use super::spawner::Spawner;
 use super::steps::{self, CgroupVersion};
-use super::user::{self, Credentials, UserFile};
 use super::{ForkRequest, InitPid, LauncherError, Lifetime};
 use crate::linux::cgroups::Cgroups;
-use crate::linux::root::Content;
-use crate::linux::{self, capabilities, memfd, mount, pidfd, probe, root, socket};
+use crate::linux::{self, capabilities, mount, pidfd, probe, root};
 use crate::model::{ContainerId, LaunchInfo, Namespace, Rootfs};
 use crate::paths;
-
-/// A passwd or group file that is longer than this is no such file.
-const USER_FILE_BYTES: u64 = 4 << 20;
 
 /// Starts inits and ends containers. One for all containers; shared by threads.
 #[derive(Debug)]
@@ -44,7 +41,7 @@ impl LinuxLauncher {
         probe::needed()?;
         let mknod = capabilities::by_name("CAP_MKNOD").expect("a capability of capabilities(7)");
         let may_make_nodes = capabilities::held()?.contains(mknod);
-        Ok(Self { spawner: Spawner::new()?, cgroups, may_make_nodes })
+        Ok(Self { spawner: Spawner::new(NAME_LINUX)?, cgroups, may_make_nodes })
     }
 
     /// The spawner, if one runs.
@@ -73,6 +70,7 @@ impl LinuxLauncher {
         }
         let cgroups = self.cgroups_to_join(&request)?;
         let facts = Facts {
+            posix: false,
             own_root: rootfs.is_some(),
             task_root: request.task_root.clone(),
             credentials,
@@ -108,6 +106,11 @@ impl LinuxLauncher {
         Ok(self.cgroups.kill_group_kill(&paths::cgroup(id), deadline)?)
     }
 
+    /// The container was started by a launcher of this kind, and is not forgotten.
+    pub(super) fn has_group(&self, id: &ContainerId) -> bool {
+        self.cgroups.kill_group_exists(&paths::cgroup(id))
+    }
+
     /// Removes what the launcher keeps of a container whose processes are gone. Repeatable.
     pub fn forget(&self, id: &ContainerId) -> Result<(), LauncherError> {
         Ok(self.cgroups.kill_group_remove(&paths::cgroup(id))?)
@@ -135,30 +138,13 @@ impl LinuxLauncher {
         compiled: Compiled,
         rootfs: Option<Root>,
     ) -> Result<(InitPid, child::ChildControl, child::ChildReport), LauncherError> {
-        let (ours, theirs) = socket::packet_pair()?;
-        let status = open_status(&request.status_file)?;
         let opened = open_wants(&compiled.wants, rootfs)?;
+        let fds: Vec<_> = opened.iter().map(Opened::as_fd).collect();
         let life = match request.lifetime {
             Lifetime::Independent => 0,
             Lifetime::WithAgent => LIFE_WITH_AGENT,
         };
-        let plan = steps::encode(&compiled.steps, life);
-        let plan_fd = memfd::data("longshore-plan", &plan)?;
-        let streams = &request.stdio;
-        let mut fds = vec![plan_fd.as_fd(), theirs.as_fd(), status.as_fd()];
-        fds.extend([streams.stdin.as_fd(), streams.stdout.as_fd(), streams.stderr.as_fd()]);
-        fds.extend(opened.iter().map(Opened::as_fd));
-        if fds.len() > FDS_MAX {
-            return Err(LauncherError::TooManyMounts { limit: FDS_MAX - FD_FIRST_FREE });
-        }
-        let plan_size = u32::try_from(plan.len()).map_err(|_| LauncherError::PlanTooLarge)?;
-        let (clone_flags, birthplace) = (compiled.clone_flags, compiled.birthplace);
-        let request_head = Request { plan_size, clone_flags, birthplace };
-        let (pid, pidfd) = self.spawner.spawn(request_head, &fds)?;
-        let init = InitPid { pid, start_time: pidfd::start_time(pid)? };
-        let file = request.status_file.clone();
-        let (control, report) = child::pair(ours, pidfd, compiled.steps, file);
-        Ok((init, control, report))
+        hand_over(&self.spawner, request, compiled, &fds, life)
     }
 }
 
@@ -191,57 +177,11 @@ fn detach(rootfs: &Rootfs) -> Result<Root, LauncherError> {
     }
 }
 
-/// Who runs the payload. In an image of its own somebody always does: root, if nobody is named.
-fn credentials(
-    launch: &LaunchInfo,
-    rootfs: Option<BorrowedFd<'_>>,
-) -> Result<Option<Credentials>, LauncherError> {
-    let host;
-    let (user, root) = match (&launch.user, rootfs) {
-        (None, None) if launch.supplementary_groups.is_empty() => return Ok(None),
-        (None, None) => return Ok(Some(own_credentials()?)),
-        (user, Some(root)) => (user.clone(), root),
-        (user @ Some(_), None) => {
-            host = root::open_directory(Path::new("/"))?;
-            (user.clone(), host.as_fd())
-        }
-    };
-    let read = |path: &str| -> Result<UserFile, linux::Error> {
-        Ok(match root::read_file(root, path, USER_FILE_BYTES)? {
-            Content::Missing => UserFile::Missing,
-            Content::NoFile => UserFile::NoFile,
-            Content::Bytes(bytes) => UserFile::Text(String::from_utf8_lossy(&bytes).into_owned()),
-        })
-    };
-    let user = user.unwrap_or_else(|| crate::model::User("0".to_owned()));
-    Ok(Some(user::resolve(&user, &read("etc/passwd")?, &read("etc/group")?)?))
-}
-
-/// What this process runs with itself.
-fn own_credentials() -> Result<Credentials, linux::Error> {
-    let groups = nix::unistd::getgroups().map_err(|errno| {
-        linux::Error::new("getgroups()", Errno::from_raw_os_error(errno as i32))
-    })?;
-    Ok(Credentials {
-        uid: rustix::process::geteuid().as_raw(),
-        gid: rustix::process::getegid().as_raw(),
-        groups: groups.into_iter().map(nix::unistd::Gid::as_raw).collect(),
-        home: None,
-    })
-}
-
 /// Who runs the task of a command executor, resolved in the task's image: the sandbox is the task's.
 fn task_owner(launch: &LaunchInfo, root: &Path) -> Result<(u32, u32), LauncherError> {
     let root = root::open_directory(root)?;
     let task = LaunchInfo { user: launch.task.user.clone(), ..LaunchInfo::default() };
     Ok(owner(credentials(&task, Some(root.as_fd()))?.as_ref()))
-}
-
-fn owner(credentials: Option<&Credentials>) -> (u32, u32) {
-    match credentials {
-        Some(who) => (who.uid, who.gid),
-        None => (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
-    }
 }
 
 fn version_of(path: &Path) -> Result<CgroupVersion, linux::Error> {
@@ -265,13 +205,6 @@ fn kill_switch(request: &ForkRequest, cgroups: &[(PathBuf, CgroupVersion)]) -> O
 fn open_for_writing(path: &Path) -> Result<OwnedFd, linux::Error> {
     rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| linux::Error::new(format!("open({path:?}, WRONLY)"), errno))
-}
-
-/// Empty from now on; the init writes into it once.
-fn open_status(path: &Path) -> Result<OwnedFd, linux::Error> {
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)
-        .map_err(|errno| linux::Error::new(format!("open({path:?}, WRONLY|CREAT|TRUNC)"), errno))
 }
 
 /// A descriptor that the init gets.

@@ -5,15 +5,21 @@
 //! embedding process.
 
 pub(crate) mod actor;
+mod any;
 mod child;
 mod compile;
+mod credentials;
 mod executor;
+mod handover;
 mod linux;
 pub(crate) mod messages;
 #[expect(unreachable_pub, dead_code, reason = "the same file is part of the init's program")]
 #[path = "init/ops.rs"]
 mod ops;
 pub mod plan;
+mod posix;
+#[cfg(test)]
+mod posix_tests;
 #[cfg(all(test, feature = "root-tests"))]
 mod root_tests;
 mod spawner;
@@ -27,9 +33,11 @@ use crate::error::{Classified, ErrorKind, Stage};
 use crate::model::{ContainerId, LaunchInfo, Rootfs, WaitStatus};
 
 pub use crate::isolators::InitPid;
+pub use any::{AnyLauncher, automatic};
 pub use child::{Adopted, Child, ChildControl, ChildReport};
 pub use compile::CompileError;
 pub use linux::LinuxLauncher;
+pub use posix::PosixLauncher;
 pub use user::UnknownUser;
 
 /// The three streams of a payload, open and ready.
@@ -155,6 +163,20 @@ pub enum LauncherError {
     /// The spawner could not make the process.
     #[error("clone an init: {}", nix::errno::Errno::from_raw(.0.raw_os_error()).desc().to_lowercase())]
     Spawn(rustix::io::Errno),
+    /// Only the linux launcher can.
+    #[error("{0} needs --launcher=linux")]
+    NeedsLinux(&'static str),
+    /// This process is no root.
+    #[error("to run as user {uid}:{gid} needs root")]
+    OtherUser {
+        /// Wanted.
+        uid: u32,
+        /// Wanted.
+        gid: u32,
+    },
+    /// The host has no such file.
+    #[error("the posix launcher needs {0} (CONFIG_PROC_CHILDREN)")]
+    NoChildren(&'static str),
     /// More mounts from the host and cgroups than one message can carry.
     #[error("more than {limit} host mounts and cgroups")]
     TooManyMounts {
@@ -175,12 +197,17 @@ impl From<crate::linux::probe::Missing> for LauncherError {
 impl Classified for LauncherError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::User(_) | Self::Compile(_) | Self::TooManyMounts { .. } | Self::PlanTooLarge => {
-                ErrorKind::InvalidRequest
-            }
+            Self::User(_)
+            | Self::Compile(_)
+            | Self::NeedsLinux(_)
+            | Self::TooManyMounts { .. }
+            | Self::PlanTooLarge => ErrorKind::InvalidRequest,
             Self::Kernel(error) => error.kind(),
             Self::Spawn(errno) => crate::linux::Error::new("clone", *errno).kind(),
-            Self::Spawner(_) | Self::Missing { .. } => ErrorKind::Unsupported,
+            Self::Spawner(_)
+            | Self::Missing { .. }
+            | Self::OtherUser { .. }
+            | Self::NoChildren(_) => ErrorKind::Unsupported,
         }
     }
 
@@ -190,9 +217,13 @@ impl Classified for LauncherError {
             Self::Spawn(errno) | Self::Spawner(errno) => {
                 crate::linux::Error::new("clone", *errno).errno_name()
             }
-            Self::User(_) | Self::Compile(_) | Self::TooManyMounts { .. } | Self::PlanTooLarge => {
-                None
-            }
+            Self::User(_)
+            | Self::Compile(_)
+            | Self::NeedsLinux(_)
+            | Self::OtherUser { .. }
+            | Self::NoChildren(_)
+            | Self::TooManyMounts { .. }
+            | Self::PlanTooLarge => None,
         }
     }
 }

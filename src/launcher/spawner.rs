@@ -1,6 +1,7 @@
 //! The spawner as the launcher sees it: a process that is asked for inits, and replaced when it
 //! dies.
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
 
@@ -26,6 +27,8 @@ pub(crate) struct Request {
 #[derive(Debug)]
 pub(crate) struct Spawner {
     program: OwnedFd,
+    /// argv[0], which says what kind of spawner it is.
+    name: &'static CStr,
     running: Mutex<Option<Running>>,
 }
 
@@ -49,13 +52,14 @@ impl Drop for Running {
 }
 
 impl Spawner {
-    /// Nothing is started yet.
-    pub(crate) fn new() -> Result<Self, linux::Error> {
-        Ok(Self { program: memfd::program("longshore-init", PROGRAM)?, running: Mutex::default() })
+    /// Of the kind `ops::NAME_…`. Nothing is started yet.
+    pub(crate) fn new(name: &'static CStr) -> Result<Self, linux::Error> {
+        let program = memfd::program("longshore-init", PROGRAM)?;
+        Ok(Self { program, name, running: Mutex::default() })
     }
 
     /// The pid of the spawner, if one runs.
-    #[cfg(all(test, feature = "root-tests"))]
+    #[cfg(test)]
     pub(crate) fn pid(&self) -> Option<i32> {
         self.lock().as_ref().map(|running| running.process.pid)
     }
@@ -76,7 +80,7 @@ impl Spawner {
                 answer => return answer,
             }
         }
-        let spawner = running.insert(Running::start(&self.program)?);
+        let spawner = running.insert(Running::start(&self.program, self.name)?);
         spawner.ask(request, fds)
     }
 
@@ -92,10 +96,10 @@ fn lost(errno: Errno) -> bool {
 }
 
 impl Running {
-    fn start(program: &OwnedFd) -> Result<Self, LauncherError> {
+    fn start(program: &OwnedFd, name: &CStr) -> Result<Self, LauncherError> {
         let (ours, theirs) = socket::packet_pair()?;
         socket::set_timeout(&ours, limits::FORK)?;
-        let process = process::start(program.as_fd(), c"longshore-init", theirs.as_fd())?;
+        let process = process::start(program.as_fd(), name, theirs.as_fd())?;
         drop(theirs);
         let running = Self { socket: ours, process };
         match running.answer() {

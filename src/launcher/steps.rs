@@ -99,6 +99,7 @@ pub(crate) enum Step {
         effective: u64,
         ambient: u64,
     },
+    DieWithInit,
     NoNewPrivs,
     Seccomp(Vec<u64>),
     Exec {
@@ -164,6 +165,7 @@ impl fmt::Display for Step {
             Self::CapBounding(_) => f.write_str("set the bounding set"),
             Self::User { uid, gid } => write!(f, "switch to user {uid}:{gid}"),
             Self::Caps { .. } => f.write_str("set capabilities"),
+            Self::DieWithInit => f.write_str("bind the payload to its init"),
             Self::NoNewPrivs => f.write_str("set no_new_privs"),
             Self::Seccomp(_) => f.write_str("load the seccomp filter"),
             Self::Exec { executable, .. } => write!(f, "exec {executable}"),
@@ -262,6 +264,7 @@ fn op(step: &Step, data: &mut Data) -> Op {
         | Step::CapBounding(_)
         | Step::User { .. }
         | Step::Caps { .. }
+        | Step::DieWithInit
         | Step::NoNewPrivs
         | Step::Seccomp(_)
         | Step::Exec { .. } => payload_op(step, data),
@@ -402,6 +405,7 @@ fn payload_op(step: &Step, data: &mut Data) -> Op {
         Step::Caps { effective, ambient } => {
             Op { code: OP_CAPS, a: *effective, b: *ambient, ..NOTHING }
         }
+        Step::DieWithInit => Op { code: OP_DIE_WITH_INIT, ..NOTHING },
         Step::NoNewPrivs => Op { code: OP_NO_NEW_PRIVS, ..NOTHING },
         Step::Seccomp(filter) => {
             let count = u32::try_from(filter.len()).expect("few instructions");

@@ -50,6 +50,15 @@ const NAMES: &[&str] = &[
     "CAP_CHECKPOINT_RESTORE",
 ];
 
+/// To switch the group.
+pub const SETGID: u8 = 6;
+
+/// To switch the user.
+pub const SETUID: u8 = 7;
+
+/// To have namespaces and mounts.
+pub const SYS_ADMIN: u8 = 21;
+
 /// To raise resource limits.
 pub const SYS_RESOURCE: u8 = 24;
 

@@ -19,6 +19,7 @@ pub mod processes;
 pub(crate) mod root;
 pub(crate) mod socket;
 pub mod stream;
+pub(crate) mod tree;
 #[cfg(all(test, feature = "root-tests"))]
 pub(crate) mod without;
 

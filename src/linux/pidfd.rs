@@ -19,6 +19,22 @@ pub(crate) fn open(pid: i32) -> Result<OwnedFd, Error> {
     rustix::process::pidfd_open(pid, PidfdFlags::empty()).called(call)
 }
 
+/// A handle of the process that has this number and start time; `None` when it is gone, also when its
+/// number belongs to another by now.
+pub(crate) fn find(pid: i32, started: u64) -> Result<Option<OwnedFd>, Error> {
+    let pidfd = match open(pid) {
+        Err(error) if error.errno == Errno::SRCH => return Ok(None),
+        opened => opened?,
+    };
+    // The handle first: what the number says afterwards is said of the process that it holds.
+    match start_time(pid) {
+        Ok(start_time) if start_time == started => Ok(Some(pidfd)),
+        Ok(_) => Ok(None),
+        Err(error) if matches!(error.errno, Errno::NOENT | Errno::SRCH) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Sends `signal`. A process that is gone is `ESRCH`.
 #[expect(unsafe_code, reason = "rustix has no word for real-time signals")]
 pub(crate) fn send_signal(pidfd: BorrowedFd<'_>, signal: i32) -> Result<(), Error> {

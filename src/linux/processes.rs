@@ -30,6 +30,27 @@ struct Stat {
     resident_pages: u64,
 }
 
+/// A process, told apart from any other that ever has its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Identity {
+    pub(crate) pid: i32,
+    pub(crate) start_time: u64,
+}
+
+/// Every process below `root`, zombies included. `None`: it is gone, or its number is another's by now.
+///
+/// Processes come and go while this looks: who wants all of them looks until nobody new is found.
+pub(crate) fn descendants(root: Identity) -> Result<Option<Vec<Identity>>, Error> {
+    let all = all()?;
+    if all.get(&root.pid).is_none_or(|found| found.start_time != root.start_time) {
+        return Ok(None);
+    }
+    let below = walk(&all, root.pid).into_iter().filter(|pid| *pid != root.pid);
+    let identity =
+        |pid: i32| all.get(&pid).map(|stat| Identity { pid, start_time: stat.start_time });
+    Ok(Some(below.filter_map(identity).collect()))
+}
+
 /// Sums up the process `pid` and its descendants. `None`: it is gone, or the number is another's by
 /// now, which `start_time` (field 22 of proc_pid_stat(5)) tells.
 ///
@@ -81,19 +102,28 @@ fn parse(text: &str) -> Option<Stat> {
     })
 }
 
-fn sum(all: &HashMap<i32, Stat>, root: i32) -> TreeUsage {
+/// The root and its descendants.
+fn walk(all: &HashMap<i32, Stat>, root: i32) -> Vec<i32> {
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
     for (pid, stat) in all {
         children.entry(stat.parent).or_default().push(*pid);
     }
-    let ns_per_tick = 1_000_000_000 / rustix::param::clock_ticks_per_second().max(1);
-    let page = rustix::param::page_size() as u64;
-    let mut usage = TreeUsage::default();
+    let mut found = Vec::new();
     let mut open = vec![root];
     while let Some(pid) = open.pop() {
         // A process is its own ancestor in no table, but ours was not read at one instant: taking
         // each list of children once ends the walk in any case.
         open.extend(children.remove(&pid).unwrap_or_default());
+        found.push(pid);
+    }
+    found
+}
+
+fn sum(all: &HashMap<i32, Stat>, root: i32) -> TreeUsage {
+    let ns_per_tick = 1_000_000_000 / rustix::param::clock_ticks_per_second().max(1);
+    let page = rustix::param::page_size() as u64;
+    let mut usage = TreeUsage::default();
+    for pid in walk(all, root) {
         let Some(stat) = all.get(&pid) else { continue };
         usage.user_ns = usage.user_ns.saturating_add(stat.user_ticks.saturating_mul(ns_per_tick));
         usage.system_ns =

@@ -22,6 +22,7 @@ mod limits;
 mod main_job;
 mod manners;
 mod odd;
+mod posix;
 mod refusals;
 mod run;
 mod start;

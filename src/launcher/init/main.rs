@@ -9,8 +9,9 @@
 //! * [`start`]: the operations before the payload's process exists, [`mounts`] among them.
 //! * [`payload`]: the operations in the payload's process, up to exec.
 //! * [`supervise`]: waiting, forwarding signals, reporting.
+//! * [`tree`]: ending what the payload has left, where the kernel does not.
 //! * [`path`]: paths that cannot leave the container's root.
-//! * [`sys`], [`sys_mount`], [`sys_identity`]: system calls with types.
+//! * [`sys`], [`sys_mount`], [`sys_identity`], [`sys_children`]: system calls with types.
 #![no_std]
 #![no_main]
 #![deny(unsafe_op_in_unsafe_fn)]
@@ -25,12 +26,26 @@ mod spawner;
 mod start;
 mod supervise;
 mod sys;
+mod sys_children;
 mod sys_identity;
 mod sys_mount;
+mod tree;
 
-/// The first Rust code. The stack holds argc, argv and the environment; none is of interest.
-extern "C" fn main(_stack: *const usize) -> ! {
-    spawner::run()
+/// The first Rust code. The stack holds argc, argv and the environment; only argv[0] is of interest.
+extern "C" fn main(stack: *const usize) -> ! {
+    // SAFETY: the kernel starts every program with argc, then argv, on its stack.
+    let name = unsafe { *stack.add(1) } as *const core::ffi::c_char;
+    if name.is_null() {
+        sys::exit(74);
+    }
+    // SAFETY: argv[0] is there, and a C string that nobody writes to.
+    let name = unsafe { core::ffi::CStr::from_ptr(name) };
+    let home = match name {
+        name if name == ops::NAME_LINUX => spawner::Home::Own,
+        name if name == ops::NAME_POSIX => spawner::Home::Shared,
+        _ => sys::exit(75),
+    };
+    spawner::run(home)
 }
 
 #[panic_handler]

@@ -40,6 +40,19 @@ pub struct Header {
 
 /// The payload dies when the agent's end of the channel is closed.
 pub const LIFE_WITH_AGENT: u32 = 1;
+/// Neither a namespace nor a cgroup holds the processes together: the init ends what its payload has
+/// left before it ends itself, and the kernel ends the payload if it cannot.
+pub const LIFE_ENDS_TREE: u32 = 1 << 1;
+
+/// argv[0] of a spawner in a mount namespace of its own.
+pub const NAME_LINUX: &core::ffi::CStr = c"longshore-init";
+/// argv[0] of a spawner in the agent's mount namespace, which takes no privilege.
+pub const NAME_POSIX: &core::ffi::CStr = c"longshore-posix";
+
+/// What the agent sends on the channel to let the init go on to the payload.
+pub const SAY_RELEASE: u8 = 1;
+/// What the agent sends to have the payload killed, and the init live to tell.
+pub const SAY_KILL: u8 = 9;
 
 /// One operation. What the fields mean stands at the `OP_…` constants.
 #[repr(C)]
@@ -142,6 +155,9 @@ pub const OP_LEAVE_TREE: u32 = 33;
 /// Run a command and wait for it; its failure is one of the plan. Fields as [`OP_EXEC`]; `fd` is the
 /// host's mount namespace, the descriptor after it the host's root, or -1 where the init is there.
 pub const OP_PRE_EXEC: u32 = 34;
+
+/// The kernel kills this process when the init ends. After the switch of the user, which undoes it.
+pub const OP_DIE_WITH_INIT: u32 = 32;
 
 /// The operation may fail.
 pub const F_OPTIONAL: u32 = 1;

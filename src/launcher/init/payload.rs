@@ -95,6 +95,7 @@ fn fail(errors: i32, op: u32, errno: Errno) -> ! {
 }
 
 fn perform(plan: &Plan, op: &Op) -> Result<()> {
+    const PR_SET_PDEATHSIG: usize = 1;
     const PR_SET_KEEPCAPS: usize = 8;
     const PR_SET_NO_NEW_PRIVS: usize = 38;
     match op.code {
@@ -105,6 +106,7 @@ fn perform(plan: &Plan, op: &Op) -> Result<()> {
         OP_USER => sys_identity::set_user(op.a as u32, op.b as u32),
         OP_CAP_BOUNDING => drop_from_bounding(op.a),
         OP_CAPS => set_capabilities(op.a, op.b),
+        OP_DIE_WITH_INIT => sys::prctl(PR_SET_PDEATHSIG, [sys::SIGKILL as usize, 0, 0, 0]).map(drop),
         OP_NO_NEW_PRIVS => sys::prctl(PR_SET_NO_NEW_PRIVS, [1, 0, 0, 0]).map(drop),
         OP_SECCOMP => {
             let filter = plan.filter(op.a, op.count);

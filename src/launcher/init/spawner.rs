@@ -3,6 +3,8 @@
 //! It lives in a mount namespace of its own with one small file system, so that a clone copies a
 //! handful of mounts, however many the host has, and in a few pages of memory, however large the
 //! embedder is. `CLONE_PARENT` makes the agent the parent of each init.
+//!
+//! The posix launcher's spawner stays where the agent is: it may be any user's.
 
 use core::ffi::CStr;
 
@@ -25,14 +27,23 @@ struct Received {
     count: usize,
 }
 
+/// Which mounts a spawner sees.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Home {
+    /// A few of its own.
+    Own,
+    /// The agent's.
+    Shared,
+}
+
 /// Serves requests until the agent is gone.
-pub fn run() -> ! {
+pub fn run(home: Home) -> ! {
     sys::block_signals(u64::MAX);
     sys::default_signals();
     sys::close_from(SOCKET as u32 + 1);
     sys::new_session();
     sys::set_name(c"longshore-spawn");
-    let ready = prepare();
+    let ready = prepare(home);
     answer(Reply { pid: 0, errno: ready.err().unwrap_or(0) }, None);
     if ready.is_err() {
         sys::exit(1);
@@ -51,15 +62,24 @@ pub fn run() -> ! {
     }
 }
 
-/// A mount namespace with nothing of the host in it, and streams that hold nothing of the embedder.
-fn prepare() -> Result<()> {
-    const PR_SET_DUMPABLE: usize = 4;
-    sys::prctl(PR_SET_DUMPABLE, [0; 4])?;
+/// Streams and a working directory that hold nothing of the embedder.
+fn prepare(home: Home) -> Result<()> {
     let nothing = sys::event_fd()?;
     for standard in 0..3 {
         sys::dup_to(nothing, standard)?;
     }
     sys::close(nothing);
+    sys::umask(0);
+    match home {
+        Home::Own => furnish(),
+        Home::Shared => sys::chdir(c"/"),
+    }
+}
+
+/// A mount namespace with nothing of the host in it.
+fn furnish() -> Result<()> {
+    const PR_SET_DUMPABLE: usize = 4;
+    sys::prctl(PR_SET_DUMPABLE, [0; 4])?;
     sys::unshare(sys::CLONE_NEWNS)?;
     sys_mount::propagation(sys_mount::MS_PRIVATE)?;
     let root = new_fs(c"tmpfs", &[(c"mode", c"0755"), (c"size", c"64k")])?;
@@ -70,7 +90,6 @@ fn prepare() -> Result<()> {
         sys::mkdir_at(sys::AT_FDCWD, place, 0o755)?;
         mount_at(kind, place)?;
     }
-    sys::umask(0);
     sys::mkdir_at(sys::AT_FDCWD, c"/dev", 0o755)?;
     let null = mounts::encode_device(1, 3);
     sys::mknod_at(sys::AT_FDCWD, c"/dev/null", sys::S_IFCHR | 0o666, null)

@@ -31,12 +31,9 @@ struct Init<'a> {
 
 /// Does the plan. Never returns.
 pub fn run(birth: Birth<'_>) -> ! {
-    const PR_SET_DUMPABLE: usize = 4;
     const PR_SET_CHILD_SUBREAPER: usize = 36;
     sys::new_session();
     sys::set_name(c"longshore-init");
-    // Nobody in the container may look into this process or take its descriptors.
-    let _ = sys::prctl(PR_SET_DUMPABLE, [0; 4]);
     // Without a PID namespace, orphans of the payload come to us as they would to a pid 1.
     let _ = sys::prctl(PR_SET_CHILD_SUBREAPER, [1, 0, 0, 0]);
     sys::umask(0);
@@ -47,6 +44,7 @@ pub fn run(birth: Birth<'_>) -> ! {
         signals,
         kill: -1,
         with_agent: false,
+        ends_tree: false,
     };
     let mut init = Init { birth, channel, null: Mask::NONE, empty: Mask::NONE, outside: -1 };
     let plan = match Plan::map(init.birth.fds[FD_PLAN], init.birth.plan_size) {
@@ -54,6 +52,8 @@ pub fn run(birth: Birth<'_>) -> ! {
         Err(errno) => init.channel.fail(OP_INDEX_PLAN, errno),
     };
     init.channel.with_agent = plan.header.flags & LIFE_WITH_AGENT != 0;
+    init.channel.ends_tree = plan.header.flags & LIFE_ENDS_TREE != 0;
+    init.hide();
     for index in 0..plan.header.op_count {
         let op = plan.op(index);
         if op.code == OP_FORK {
@@ -72,6 +72,16 @@ pub fn run(birth: Birth<'_>) -> ! {
 }
 
 impl Init<'_> {
+    /// Nobody in the container may look into this process or take its descriptors. One that shares
+    /// its user with payload and agent has no such wall around it, and the agent must find it in a
+    /// /proc that hides what others own.
+    fn hide(&self) {
+        const PR_SET_DUMPABLE: usize = 4;
+        if !self.channel.ends_tree {
+            let _ = sys::prctl(PR_SET_DUMPABLE, [0; 4]);
+        }
+    }
+
     fn fd(&self, op: &Op) -> Result<i32> {
         usize::try_from(op.fd)
             .ok()

@@ -1,8 +1,10 @@
 //! Waiting: for the release, then for the payload; and telling how it ended.
 
-use crate::ops::{REPORT_ENDED, REPORT_FAILED, REPORT_STARTED, Report};
+use crate::ops::{REPORT_ENDED, REPORT_FAILED, REPORT_STARTED, Report, SAY_KILL, SAY_RELEASE};
 use crate::payload::Failure;
 use crate::sys::{self, Errno, Poll, SIGCHLD, SIGKILL};
+use crate::sys_children::{self, Reaped};
+use crate::tree;
 
 /// What the init keeps for its whole life.
 #[derive(Clone, Copy)]
@@ -18,6 +20,8 @@ pub struct Channel {
     pub kill: i32,
     /// The payload dies with the agent.
     pub with_agent: bool,
+    /// What the payload has left ends before this process does.
+    pub ends_tree: bool,
 }
 
 impl Channel {
@@ -54,6 +58,9 @@ impl Channel {
     fn end_the_rest(&self) {
         if self.agent < 0 && self.with_agent {
             let _ = sys::write(self.kill, b"1");
+        }
+        if self.ends_tree {
+            tree::end_descendants(self.signals);
         }
     }
 
@@ -97,7 +104,8 @@ impl Channel {
             if fds[1].ready != 0 {
                 let mut byte = [0_u8; 1];
                 match sys::receive_now(self.agent, &mut byte) {
-                    Ok(1) => return,
+                    Ok(1) if byte[0] == SAY_RELEASE => return,
+                    Ok(1) => self.end(SIGKILL),
                     Ok(_) => sys::exit(0),
                     Err(sys::EAGAIN | sys::EINTR) => {}
                     Err(_) => sys::exit(0),
@@ -121,7 +129,7 @@ impl Channel {
                     sys::kill(command, SIGKILL);
                     self.end(signal);
                 }
-                while let Some((pid, status)) = sys::reap() {
+                while let Reaped::Child(pid, status) = sys_children::reap() {
                     if pid == command {
                         return status;
                     }
@@ -135,7 +143,7 @@ impl Channel {
 }
 
 /// The next signal that is not SIGCHLD; `None` when there is none.
-fn next_signal(signals: i32) -> Option<i32> {
+pub fn next_signal(signals: i32) -> Option<i32> {
     loop {
         // struct signalfd_siginfo: 128 bytes, the signal's number first.
         let mut info = [0_u8; 128];
@@ -172,7 +180,7 @@ pub fn run(mut channel: Channel, payload: i32, errors: i32) -> ! {
                 sys::kill(payload, signal);
             }
             // Whatever woke us: SIGCHLD tells of one of perhaps many.
-            while let Some((pid, status)) = sys::reap() {
+            while let Reaped::Child(pid, status) = sys_children::reap() {
                 if pid == payload {
                     starting.finish(&channel);
                     channel.end(status);
@@ -186,12 +194,17 @@ pub fn run(mut channel: Channel, payload: i32, errors: i32) -> ! {
 }
 
 impl Channel {
-    /// The agent says nothing after the release: what is readable is its end.
+    /// After the release the agent has one word left; what else is readable is its end.
     fn hear_agent(&mut self, payload: i32) {
         let mut byte = [0_u8; 8];
         match sys::receive_now(self.agent, &mut byte) {
             Err(sys::EAGAIN | sys::EINTR) => return,
-            Ok(count) if count > 0 => return,
+            Ok(count) if count > 0 => {
+                if byte[..count].contains(&SAY_KILL) {
+                    sys::kill(payload, SIGKILL);
+                }
+                return;
+            }
             Ok(_) | Err(_) => {}
         }
         sys::close(self.agent);

@@ -297,18 +297,6 @@ pub fn poll(fds: &mut [Poll]) -> Result<usize> {
     }
 }
 
-/// A child that ended, without waiting; `None` when no child is ready or none is left.
-pub fn reap() -> Option<(i32, i32)> {
-    const WNOHANG: usize = 1;
-    const WALL: usize = 0x4000_0000;
-    let mut status = 0_i32;
-    // SAFETY: the status is four writable bytes; no usage is asked for.
-    match unsafe { call(nr::WAIT4, &[at(-1), &raw mut status as usize, WNOHANG | WALL, 0]) } {
-        Ok(pid) if pid > 0 => Some((pid as i32, status)),
-        Ok(_) | Err(_) => None,
-    }
-}
-
 pub fn kill(pid: i32, signal: i32) {
     let _ = plain(nr::KILL, &[at(pid), signal as usize]);
 }

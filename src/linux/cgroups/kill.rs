@@ -61,6 +61,11 @@ impl Cgroups {
         }
     }
 
+    /// Whether there is a kill group.
+    pub fn kill_group_exists(&self, path: &Path) -> bool {
+        self.kill_group(path).is_ok_and(|(_, group)| group.directory().is_dir())
+    }
+
     /// Removes the kill group. The processes must be gone. Repeatable; a missing one is done.
     ///
     /// On a pure v2 host the isolators' figures go with it: read them before.
