@@ -295,14 +295,14 @@ fn check_providers(
     names: &BTreeSet<String>,
     launcher: LauncherKind,
 ) -> Result<BTreeSet<ImageProvider>, SelectError> {
+    if !given.is_empty() && launcher != LauncherKind::Linux {
+        return Err(SelectError::ProvidersNeedLauncher);
+    }
     for provider in given {
         for needs in ["filesystem/linux", provider.needs()] {
             if !names.contains(needs) {
                 return Err(SelectError::ProviderNeeds { provider: provider.name(), needs });
             }
-        }
-        if launcher != LauncherKind::Linux {
-            return Err(SelectError::ProvidersNeedLauncher);
         }
     }
     Ok(given.iter().copied().collect())
