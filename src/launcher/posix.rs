@@ -46,7 +46,7 @@ impl PosixLauncher {
     /// Errors: `InvalidRequest` (unknown user, something that only the linux launcher can do),
     /// `Unsupported` (a user that this process may not switch to), `Host`, `Exhausted`.
     pub fn fork(&self, request: ForkRequest) -> Result<Child, LauncherError> {
-        if request.rootfs.is_some() {
+        if request.rootfs.is_some() || request.task_root.is_some() {
             return Err(LauncherError::NeedsLinux("a root file system"));
         }
         refuse_what_needs_linux(&request.launch)?;
