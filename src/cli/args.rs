@@ -227,6 +227,9 @@ pub(crate) struct Provision {
     /// Absent or empty; its parent exists
     #[arg(value_name = "DIR")]
     pub(crate) directory: PathBuf,
+    /// When to ask the registry: always, missing or never
+    #[arg(long, value_name = "WHEN", default_value = "missing", value_parser = parse::pull_policy)]
+    pub(crate) pull: PullPolicy,
     #[command(flatten)]
     pub(crate) reporting: Reporting,
     #[command(flatten)]

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use longshore::error::{Error, Stage};
-use longshore::model::PullPolicy;
 use longshore::provisioner::backends::TABLE;
 use longshore::provisioner::{ProvisionError, Provisioner};
 use serde::Serialize;
@@ -19,7 +18,7 @@ pub(crate) fn provision(provision: Provision) -> Result<(), Complaint> {
     let directory = absolute(&provision.directory)?;
     require_root("provision")?;
     let provisioner = provisioner(&settings)?;
-    let asked = Asked { reference: provision.reference, policy: PullPolicy::Missing };
+    let asked = Asked { reference: provision.reference, policy: provision.pull };
     let image =
         executor()?.block_on(get(provisioner.store(), asked, provision.reporting.progress))?;
     provisioner.provision_at(&image, &directory).map_err(failed)

@@ -23,15 +23,21 @@ pub enum Output {
     Inherit,
 }
 
-/// When to ask the registry.
+/// When to look where an image comes from, of each launch on its own.
+///
+/// A registry is a matter of the policy alone. Layouts, archives and directories of archives on this
+/// host cost nothing to look at: `Missing` looks at them too when their files have changed. A plain
+/// directory (`rootfs:`) is always itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum PullPolicy {
-    /// Even if the reference is known (Mesos' `cached = false`).
+    /// Even if the reference is known (Mesos' `cached = false`): the manifest is asked for again, and
+    /// what the store has of it by digest is not fetched a second time.
     Always,
-    /// Only if the reference is not in the store.
+    /// Only if the reference is not in the store (Mesos' `cached = true`): a tag that has moved in the
+    /// registry meanwhile is not noticed.
     #[default]
     Missing,
-    /// Never: what is not in the store is `NotFound`.
+    /// Never: what is not in the store is `NotFound`, and nobody is asked.
     Never,
 }
 

@@ -23,6 +23,7 @@ mod main_job;
 mod manners;
 mod odd;
 mod posix;
+mod pull;
 mod refusals;
 mod run;
 mod start;

@@ -85,12 +85,17 @@ impl Registry {
 
     /// Copies the images that match `patterns` (`library/redis:*`) from the layout.
     pub(crate) fn push(&self, images: &Images, patterns: &[&str]) {
+        self.push_layout(&images.layout(), patterns);
+    }
+
+    /// The same from any OCI layout.
+    pub(crate) fn push_layout(&self, layout: &Path, patterns: &[&str]) {
         let mut push = Command::new("python3");
         push.arg(scripts().join("push.py"));
         if self.access == Access::Basic {
             push.arg("--user").arg(format!("{USER}:{PASSWORD}"));
         }
-        push.arg(images.layout()).arg(format!("http://{}", self.address()));
+        push.arg(layout).arg(format!("http://{}", self.address()));
         let pushed = push.args(patterns).output().expect("python3 can be run");
         let errors = String::from_utf8_lossy(&pushed.stderr);
         assert!(pushed.status.success() && !pushed.stdout.is_empty(), "push.py: {errors}");
