@@ -52,7 +52,11 @@ impl Asked {
         let mut settings = std::mem::take(&mut run.shared).resolve()?;
         settle(&mut settings, image.as_ref())?;
         let (json_events, shown) = (run.json_events.take(), run.reporting.progress);
-        let spec = spec(run, image)?;
+        // The container of a `run` has no executor; what an agent would give one is given to it.
+        let variables = settings.config.agent.executor_environment_variables.clone();
+        let spec = variables
+            .into_iter()
+            .fold(spec(run, image)?, |spec, (name, value)| spec.agent_env(name, value));
         spec.validate().map_err(Complaint::usage)?;
         Ok(Self { settings, spec, json_events, progress: Progress::new(shown) })
     }

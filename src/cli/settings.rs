@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use longshore::config::{Config, check_directory};
+use longshore::config::{Config, check_directory, executor_environment};
 use longshore::paths::Paths;
 use serde::{Deserialize, Deserializer};
 
@@ -57,6 +57,12 @@ pub(crate) struct Shared {
     /// Where a container with its own root sees its sandbox [default: /mnt/mesos/sandbox]
     #[arg(long, value_name = "DIR", env = "LONGSHORE_SANDBOX_DIRECTORY", hide_env = true)]
     sandbox_directory: Option<PathBuf>,
+    /// Variables below all others, a JSON object of strings or a file with one: what an agent gives
+    /// its executors; with run its container
+    #[arg(long, value_name = "JSON|FILE", env = "LONGSHORE_EXECUTOR_ENVIRONMENT_VARIABLES")]
+    #[arg(hide_env = true)]
+    #[serde(deserialize_with = "json")]
+    executor_environment_variables: Option<String>,
     /// A TOML file with these settings
     #[arg(long, value_name = "FILE", env = "LONGSHORE_CONFIG", hide_env = true)]
     #[serde(skip)]
@@ -97,6 +103,9 @@ impl Shared {
             docker_config: self.docker_config.or(below.docker_config),
             docker_store_dir: self.docker_store_dir.or(below.docker_store_dir),
             sandbox_directory: self.sandbox_directory.or(below.sandbox_directory),
+            executor_environment_variables: self
+                .executor_environment_variables
+                .or(below.executor_environment_variables),
             config: self.config,
         }
     }
@@ -120,6 +129,10 @@ impl Shared {
         config.docker_store_dir = self.docker_store_dir.map(absolute).transpose()?;
         if let Some(directory) = self.sandbox_directory {
             config.sandbox_directory = directory;
+        }
+        if let Some(text) = self.executor_environment_variables {
+            let variables = executor_environment(&text).map_err(Complaint::usage)?;
+            config.agent.executor_environment_variables = variables;
         }
         config.validate().map_err(Complaint::usage)?;
         config.selection().map_err(Complaint::usage)?;
@@ -163,6 +176,20 @@ fn words<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D
     Ok(Some(match Words::deserialize(deserializer)? {
         Words::Text(text) => text,
         Words::List(list) => list.join(","),
+    }))
+}
+
+/// JSON as a text, or the same as a table.
+fn json<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Json {
+        Text(String),
+        Table(serde_json::Map<String, serde_json::Value>),
+    }
+    Ok(Some(match Json::deserialize(deserializer)? {
+        Json::Text(text) => text,
+        Json::Table(table) => serde_json::Value::Object(table).to_string(),
     }))
 }
 
@@ -233,6 +260,25 @@ mod tests {
         assert_eq!(settings.config.docker_registry, DockerRegistry::Archives("/images".into()));
         let isolation = settings.config.isolation.expect("given");
         assert_eq!(isolation, ["posix/cpu", "posix/mem"]);
+    }
+
+    #[test]
+    fn variables_of_executors_are_json_or_a_table() {
+        let read = |toml: &str| {
+            let shared = from_toml(toml).expect("valid TOML");
+            shared.resolve().map(|settings| settings.config.agent.executor_environment_variables)
+        };
+        let expected = [("A".to_owned(), "b".to_owned())].into();
+        for toml in [
+            "executor-environment-variables = '{\"A\": \"b\"}'",
+            "executor_environment_variables = { A = \"b\" }",
+            "[executor-environment-variables]\nA = \"b\"",
+        ] {
+            assert_eq!(read(toml).expect("valid"), expected, "{toml}");
+        }
+        let complaint = read("executor-environment-variables = { A = 7 }").expect_err("a number");
+        let line = complaint.line.expect("it says why");
+        assert!(line.contains("\"A\" that is no string: 7"), "{line}");
     }
 
     #[test]

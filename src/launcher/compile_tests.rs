@@ -175,6 +175,73 @@ fn on_the_hosts_files_the_agents_mounts_are_entered_and_no_target_is_made() {
 }
 
 #[test]
+fn a_tasks_root_is_completed_from_inside_for_an_executor_on_the_hosts_files() {
+    let task_root = Some("/work/rootfs".into());
+    let facts = Facts { own_root: false, task_root, credentials: None, ..facts() };
+    let compiled = compile(&launch(), &facts).expect("compiled");
+    let steps = texts(&compiled);
+    let first = steps.iter().position(|step| step == "wait for the release").expect("there");
+    let expected = [
+        "enter the agent's mount namespace",
+        "enter the agent's root",
+        "unshare the mount namespace",
+        "make the mounts slaves of the host's",
+        "open /dev/null",
+        "mount proc at /proc",
+        "mount /work/rootfs at /work/rootfs",
+        "go to the task's root /work/rootfs",
+        "mount tmpfs at /dev",
+        "mount /host at /a",
+        "mount /a at /b",
+        "make device /dev/null",
+        "make link /dev/fd",
+        "make directory /d",
+        "mask /proc/kcore",
+        "make /proc/sys read-only",
+        "come back from the task's root",
+        "set hostname box",
+        "run pre-exec command /bin/sh",
+        "run pre-exec command ip",
+        "fork the payload",
+    ];
+    assert_eq!(steps[first + 1..=first + expected.len()], expected);
+    // Mount points are made in the task's tree, and none outside of it.
+    let creates: Vec<bool> = compiled
+        .steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::MountFs { at, .. } | Step::MountFd { at, .. } | Step::Bind { at, .. } => {
+                Some(at.create)
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(creates, [false, false, true, true, true]);
+    let bare = LaunchInfo { namespaces: [].into(), ..launch() };
+    assert_eq!(compile(&bare, &facts), Err(CompileError::NoMountNamespace("/dev".into())));
+}
+
+#[test]
+fn a_command_before_the_payload_is_given_the_host_where_the_init_has_left_it() {
+    let host = |facts: &Facts| {
+        let compiled = compile(&launch(), facts).expect("compiled");
+        let mut hosts = compiled.steps.iter().filter_map(|step| match step {
+            Step::PreExec { host, search, .. } => Some((*host, search.clone())),
+            _ => None,
+        });
+        let all = [hosts.next().expect("two"), hosts.next().expect("two")];
+        (all, compiled.wants)
+    };
+    let ([(first, search), (second, own)], wants) = host(&facts());
+    let index = usize::try_from(first.expect("the host")).expect("an index") - FD_FIRST_FREE;
+    assert_eq!(first, second, "opened once");
+    assert_eq!(wants[index..], [Want::MountNamespace, Want::Root]);
+    assert_eq!((search.as_str(), own.as_str()), (DEFAULT_PATH, "/sbin"));
+    let ([(first, _), _], _) = host(&Facts { own_root: false, ..facts() });
+    assert_eq!(first, None);
+}
+
+#[test]
 fn devices_are_the_hosts_where_none_can_be_made() {
     let facts = Facts { may_make_nodes: false, ..facts() };
     let compiled = compile(&launch(), &facts).expect("compiled");

@@ -308,5 +308,8 @@ fn refuse_nul(info: &LaunchInfo) -> Result<(), MergeError> {
 }
 
 #[cfg(test)]
+#[path = "shapes_tests.rs"]
+mod shapes_tests;
+#[cfg(test)]
 #[path = "plan_tests.rs"]
 mod tests;

@@ -10,7 +10,7 @@ use crate::model::{
     Resources, Rlimit, RlimitKind, Shape,
 };
 
-fn config() -> ContainerConfig {
+pub(super) fn config() -> ContainerConfig {
     ContainerConfig {
         container_id: ContainerId::new("a").expect("valid"),
         command: CommandInfo { value: Some("/bin/x".to_owned()), ..CommandInfo::default() },

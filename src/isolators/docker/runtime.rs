@@ -143,6 +143,7 @@ fn command(asked: &CommandInfo, image: &ImageConfig) -> Result<Option<Command>, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{ExecutorInfo, Shape, TaskInfo};
 
     /// What a cell of the table says.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -295,5 +296,46 @@ mod tests {
         let config = crate::isolators::tests::config(Some("rootfs:/srv"));
         let info = contribution(&config, &unset).expect("runs");
         assert_eq!((info.user, info.working_directory), (None, None), "empty is none");
+    }
+
+    #[test]
+    fn what_an_image_says_is_said_of_the_task_of_a_command_executor() {
+        let image = ImageConfig {
+            user: Some("redis".to_owned()),
+            env: words(&["A=1"]),
+            entrypoint: words(&["e"]),
+            cmd: words(&["c"]),
+            working_dir: Some("/data".to_owned()),
+            ..ImageConfig::default()
+        };
+        let mut config = crate::isolators::tests::config(Some("alpine"));
+        config.command.value = Some("/executor".to_owned());
+        let told = |command: CommandInfo| {
+            let task = TaskInfo { command, ..TaskInfo::default() };
+            let shape = Shape::CommandTask(ExecutorInfo::default(), Box::new(task));
+            let config = ContainerConfig { shape, ..config.clone() };
+            contribution(&config, &image).expect("it says what runs")
+        };
+        let info = told(CommandInfo { arguments: words(&["x"]), ..CommandInfo::default() });
+        let argv = words(&["e", "x"]);
+        let expected = TaskLaunch {
+            command: Some(Command { executable: "e".to_owned(), argv }),
+            environment: BTreeMap::from([("A".to_owned(), "1".to_owned())]),
+            working_directory: Some("/data".into()),
+            user: Some(User("redis".to_owned())),
+            ..TaskLaunch::default()
+        };
+        assert_eq!(info.task, expected);
+        let made = FileOperation::Mkdir { path: "/data".into(), mode: 0o755 };
+        assert_eq!(info.file_operations, [made], "in the task's root");
+        let rest = LaunchInfo {
+            task: expected,
+            file_operations: info.file_operations.clone(),
+            ..LaunchInfo::default()
+        };
+        assert_eq!(info, rest, "and nothing of the executor");
+        // The task's own command is its executor's to know.
+        let own = told(CommandInfo { value: Some("/x".to_owned()), ..CommandInfo::default() });
+        assert_eq!(own.task.command, None);
     }
 }

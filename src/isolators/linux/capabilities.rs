@@ -181,4 +181,29 @@ mod tests {
         assert!(granted(&[], &["CAP_FLY"], Set::ALL).is_err());
         assert!(granted(&["kill"], &[], Set::ALL).is_ok(), "CAP_ may be left out");
     }
+
+    #[test]
+    fn a_command_executor_keeps_its_own_and_is_told_its_tasks() {
+        use crate::isolators::tests::{config, context, provisioned};
+        use crate::model::{ExecutorInfo, Shape};
+
+        let shape = Shape::CommandTask(ExecutorInfo::default(), Box::default());
+        let isolator = Capabilities { held: Set::ALL };
+        let id = ContainerId::new("a").expect("valid");
+        let info = |shape: Shape, image: Option<&str>| {
+            let config = ContainerConfig { shape, ..config(image.map(|_| "rootfs:/srv")) };
+            let context = context(config, image.map(provisioned));
+            isolator.prepare(&id, &context).expect("prepared").0
+        };
+        let task = info(shape.clone(), Some("/srv"));
+        assert!(task.capabilities.is_none() && task.task.capabilities.is_some());
+        for (shape, image) in [
+            (shape, None),
+            (Shape::Executor(ExecutorInfo::default()), Some("/srv")),
+            (Shape::Standalone, Some("/srv")),
+        ] {
+            let own = info(shape, image);
+            assert!(own.capabilities.is_some() && own.task.capabilities.is_none());
+        }
+    }
 }
