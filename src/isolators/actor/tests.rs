@@ -135,7 +135,7 @@ async fn an_error_of_a_strange_isolator_has_its_name_and_its_number() {
     let failure = world.prepare("fails").result().await.expect("answered").expect_err("refused");
     assert_eq!((failure.stage, failure.kind), (Stage::Prepare, ErrorKind::Host));
     assert_eq!(failure.errno.as_deref(), Some("ENODEV"));
-    assert!(failure.message.starts_with("acme/odd: No such device"), "{}", failure.message);
+    assert!(failure.message.starts_with("acme/odd: no such device"), "{}", failure.message);
     world.end().await;
 }
 
