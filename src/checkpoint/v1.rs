@@ -109,6 +109,8 @@ enum OutputV1 {
     Sandbox,
     File(PathBuf),
     Inherit,
+    /// A descriptor of a process that may be gone.
+    Fd,
 }
 
 /// Position = number on disk.
@@ -270,6 +272,7 @@ impl From<&Output> for OutputV1 {
             Output::Sandbox => Self::Sandbox,
             Output::File(path) => Self::File(path.clone()),
             Output::Inherit => Self::Inherit,
+            Output::Fd(_) => Self::Fd,
         }
     }
 }
@@ -277,7 +280,7 @@ impl From<&Output> for OutputV1 {
 impl From<OutputV1> for Output {
     fn from(output: OutputV1) -> Self {
         match output {
-            OutputV1::Null => Self::Null,
+            OutputV1::Null | OutputV1::Fd => Self::Null,
             OutputV1::Sandbox => Self::Sandbox,
             OutputV1::File(path) => Self::File(path),
             OutputV1::Inherit => Self::Inherit,

@@ -181,3 +181,21 @@ fn files_in_the_sandbox_belong_to_the_containers_user() {
         }
     }
 }
+
+#[test]
+fn a_descriptor_is_handed_on_once_and_nothing_of_it_is_kept() {
+    let sandbox = sandbox();
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    let stdout = Output::fd(writer);
+    let config = ContainerConfig { stderr: stdout.clone(), stdout, ..config(&sandbox) };
+    let streams = open_streams(&config, me()).expect("opened");
+    say(streams.stdout, "out\n");
+    say(streams.stderr, "err\n");
+    let mut text = String::new();
+    // Ends, though the configuration is still there.
+    reader.read_to_string(&mut text).expect("read");
+    assert_eq!(text, "out\nerr\n");
+    let error = open_streams(&config, me()).expect_err("taken");
+    assert_eq!(error.kind(), ErrorKind::InvalidRequest);
+    assert_eq!(error.to_string(), "the descriptor for stdout was given to another launch");
+}

@@ -60,6 +60,11 @@ pub fn inherit(stream: Standard) -> Result<OwnedFd, Error> {
     rustix::io::fcntl_dupfd_cloexec(fd, 3).called(|| format!("fcntl({number}, F_DUPFD_CLOEXEC, 3)"))
 }
 
+/// A second descriptor of the same stream.
+pub fn copy(stream: &OwnedFd) -> Result<OwnedFd, Error> {
+    rustix::io::fcntl_dupfd_cloexec(stream, 3).called(|| "fcntl(F_DUPFD_CLOEXEC, 3)".to_owned())
+}
+
 /// A file to be read.
 pub fn read(path: &Path) -> Result<OwnedFd, Error> {
     let opened = sys::open(path, ALWAYS | OFlags::RDONLY, Mode::empty());

@@ -7,21 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CommandInfo, ContainerId, ImageReference, Provisioned, Resources, Rlimit, Shape};
-
-/// Where a stream of the payload goes.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum Output {
-    /// `/dev/null`.
-    Null,
-    /// The file `stdout` or `stderr` in the sandbox.
-    #[default]
-    Sandbox,
-    /// Appended to this file.
-    File(PathBuf),
-    /// What the embedding process has itself.
-    Inherit,
-}
+use super::{
+    CommandInfo, ContainerId, ImageReference, Output, Provisioned, Resources, Rlimit, Shape,
+};
 
 /// When to look where an image comes from, of each launch on its own.
 ///

@@ -12,10 +12,11 @@ mod launch_info;
 mod resources;
 mod signal;
 mod state;
+mod stream;
 mod termination;
 
 pub use command::{CommandInfo, Uri};
-pub use config::{ContainerConfig, LaunchContext, Output, PullPolicy, Volume};
+pub use config::{ContainerConfig, LaunchContext, PullPolicy, Volume};
 pub use container_id::{ContainerId, InvalidContainerId};
 pub use digest::{Digest, InvalidDigest};
 pub use executor::{AgentInfo, ContainerType, ExecutorInfo, Secret, Shape, TaskInfo, TaskLaunch};
@@ -27,4 +28,7 @@ pub use launch_info::{
 pub use resources::{Bytes, Resources, Usage};
 pub use signal::{parse_signal, signal_name};
 pub use state::State;
-pub use termination::{End, Failure, Limitation, LimitedResource, Record, Termination, WaitStatus};
+pub use stream::{Output, StreamFd};
+pub use termination::{
+    Cause, End, Failure, Limitation, LimitedResource, Record, Termination, WaitStatus,
+};

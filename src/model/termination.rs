@@ -111,6 +111,54 @@ pub struct End {
     pub remaining: Vec<String>,
 }
 
+impl End {
+    /// What it ended from, as one answer.
+    ///
+    /// A limit that killed only a child, and that the payload survived, is not the cause: it is told
+    /// by [`Termination::limitation`].
+    pub fn cause(&self) -> Cause<'_> {
+        let Some(termination) = &self.termination else {
+            return self.failure.as_ref().map_or(Cause::Unknown, Cause::LaunchFailed);
+        };
+        let killed = termination.exit_code == WaitStatus::KILLED.exit_code();
+        let ended_it =
+            |limitation: &&Limitation| killed || limitation.resource != LimitedResource::Mem;
+        match (termination.limitation.as_ref().filter(ended_it), termination.signal) {
+            (Some(limitation), _) => Cause::Limited(limitation),
+            (None, _) if termination.timed_out => Cause::TimedOut,
+            (None, _) if termination.stopped => Cause::Stopped,
+            (None, Some(signal)) => Cause::Signaled { signal },
+            (None, None) => Cause::Exited { code: termination.exit_code },
+        }
+    }
+}
+
+/// What a container ended from: [`End::cause`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cause<'a> {
+    /// The payload exited by itself.
+    Exited {
+        /// 0–255.
+        code: i32,
+    },
+    /// A signal ended the payload, and nobody here has sent it.
+    Signaled {
+        /// signal(7).
+        signal: i32,
+    },
+    /// A limit ended it.
+    Limited(&'a Limitation),
+    /// It was stopped or destroyed on request, by whatever status it ended then.
+    Stopped,
+    /// It ran longer than its timeout.
+    TimedOut,
+    /// No payload ever ran.
+    LaunchFailed(&'a Failure),
+    /// Nothing was written down.
+    Unknown,
+}
+
 /// What is kept of an ended container until it is acknowledged, removed or aged out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -130,6 +178,46 @@ pub struct Record {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn ended(termination: Termination) -> End {
+        End { termination: Some(termination), ..End::default() }
+    }
+
+    fn limited(resource: LimitedResource) -> Limitation {
+        Limitation { resource, limit: None, message: "enough".to_owned() }
+    }
+
+    #[test]
+    fn an_end_has_one_cause() {
+        let exited = Termination {
+            exit_code: 3,
+            signal: None,
+            limitation: None,
+            timed_out: false,
+            stopped: false,
+        };
+        let killed = Termination { exit_code: 137, signal: Some(9), ..exited.clone() };
+        assert_eq!(ended(exited.clone()).cause(), Cause::Exited { code: 3 });
+        assert_eq!(ended(killed.clone()).cause(), Cause::Signaled { signal: 9 });
+        let stopped = Termination { stopped: true, ..killed.clone() };
+        assert_eq!(ended(stopped).cause(), Cause::Stopped);
+        let timed_out = Termination { timed_out: true, ..killed.clone() };
+        assert_eq!(ended(timed_out).cause(), Cause::TimedOut);
+        let memory = limited(LimitedResource::Mem);
+        let survived = Termination { limitation: Some(memory.clone()), ..exited.clone() };
+        assert_eq!(ended(survived).cause(), Cause::Exited { code: 3 }, "a child was killed");
+        let by_memory = ended(Termination { limitation: Some(memory.clone()), ..killed });
+        assert_eq!(by_memory.cause(), Cause::Limited(&memory));
+        let disk = limited(LimitedResource::Disk);
+        let by_disk = ended(Termination { limitation: Some(disk.clone()), ..exited });
+        assert_eq!(by_disk.cause(), Cause::Limited(&disk));
+        let kind = ErrorKind::Remote;
+        let message = "no route".to_owned();
+        let failure = Failure { stage: Stage::Provision, kind, errno: None, message };
+        let failed = End { failure: Some(failure.clone()), ..End::default() };
+        assert_eq!(failed.cause(), Cause::LaunchFailed(&failure));
+        assert_eq!(End::default().cause(), Cause::Unknown);
+    }
 
     #[test]
     fn a_raw_status_reads_as_a_shell_would() {
