@@ -5,30 +5,41 @@
 //! container ends when somebody says so, when its payload does, or when a limit is reached, never
 //! because a handle was dropped.
 
-use std::sync::Arc;
-use std::time::Duration;
+mod blocking;
+mod guard;
+mod images;
+mod job;
+#[cfg(feature = "actix")]
+pub(crate) mod recipients;
+mod stop;
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::mapref::entry::Entry;
-use longshore_actors::{Eventual, Lost, Pid, Runtime, ShutdownPlan};
+use longshore_actors::{Exit, Handle, Lost, Offender, Pid, Refusal, Runtime, ShutdownPlan};
 
 use crate::containerizer::RunLock;
 use crate::containerizer::actor::Containerizer as ContainerizerActor;
-use crate::containerizer::messages::{Acknowledge, Close, Find, Launch};
+use crate::containerizer::messages::{Acknowledge, Close, Launch};
 use crate::containerizer::recorder::messages::Sandbox;
 use crate::containerizer::rooms::Reserved;
-use crate::containerizer::supervisor::actor::Supervisor;
-use crate::containerizer::supervisor::messages::{
-    AwaitRunning, Conclusion, Destroy, GetUsage, SetResources, Signal, Stop as StopMessage, Wait,
-};
 use crate::error::{Error, ErrorKind, Stage};
 use crate::events::{ContainerSnapshot, EventHub, Since, Subscription};
 use crate::launcher::Lifetime;
 use crate::limits;
-use crate::model::{ContainerId, End, Failure, Resources, Usage};
+use crate::messages::{Request, reason};
+use crate::model::ContainerId;
 use crate::paths::Paths;
+use crate::provisioner::actor::GetImage;
 use crate::spec::ContainerSpec;
 
 pub use crate::start::Builder;
+pub use blocking::block_on;
+pub use guard::Guard;
+pub use job::Job;
+#[cfg(feature = "actix")]
+pub use recipients::Delivery;
+pub use stop::Stop;
 
 /// Launches, observes and ends containers. Clones are the same containerizer.
 #[derive(Debug, Clone)]
@@ -48,9 +59,9 @@ pub(crate) struct Inner {
     pub(crate) store: crate::provisioner::stores::ImageStore,
     /// Names of the isolators in use.
     pub(crate) isolation: Vec<String>,
-    /// Held for as long as the containerizer lives.
-    #[expect(dead_code, reason = "held, never read")]
-    pub(crate) lock: Option<crate::start::DirectoryLock>,
+    pub(crate) images: Handle<GetImage>,
+    /// Held until the shutdown, or for as long as the containerizer lives.
+    pub(crate) lock: Mutex<Option<crate::start::DirectoryLock>>,
 }
 
 /// What a shutdown does with the containers that still run.
@@ -60,37 +71,6 @@ pub enum Containers {
     Keep,
     /// They are destroyed first.
     Destroy,
-}
-
-/// How a graceful stop is done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[must_use = "a stop does nothing until it is given to a job"]
-pub struct Stop {
-    signal: Option<i32>,
-    grace: Duration,
-}
-
-impl Stop {
-    /// The container's own stop signal, else the image's, else SIGTERM; 10 seconds of grace.
-    pub const fn from_image() -> Self {
-        Self { signal: None, grace: limits::STOP_GRACE }
-    }
-
-    /// This signal.
-    pub const fn signal(signal: i32) -> Self {
-        Self { signal: Some(signal), grace: limits::STOP_GRACE }
-    }
-
-    /// How long the payload has before it is destroyed.
-    pub const fn grace(self, grace: Duration) -> Self {
-        Self { grace, ..self }
-    }
-}
-
-impl Default for Stop {
-    fn default() -> Self {
-        Self::from_image()
-    }
 }
 
 impl Containerizer {
@@ -113,9 +93,9 @@ impl Containerizer {
 
     /// Begins a launch and returns its handle at once; the rest happens without the caller.
     ///
-    /// Errors: `Conflict` (the id is in use, or its record is not acknowledged), `Unsupported` (the
-    /// request is for another containerizer), `InvalidRequest` (the spec, or an isolator that it needs
-    /// is not on), `Exhausted` (too many launches wait).
+    /// Errors: `Conflict` (the id is in use, or its record is not acknowledged; the containerizer is
+    /// shut down), `Unsupported` (the request is for another containerizer), `InvalidRequest` (the spec,
+    /// or an isolator that it needs is not on), `Exhausted` (too many launches wait).
     pub fn launch(&self, spec: ContainerSpec) -> Result<Job, Error> {
         let id = spec.container_id().clone();
         if id.parent().is_some() {
@@ -133,8 +113,15 @@ impl Containerizer {
         let launched = self.inner.actor.notify(Launch { config: Arc::new(config) });
         launched.map_err(|refused| {
             self.inner.reserved.remove(&id);
-            let message = format!("container {id}: {refused}");
-            Error::new(Stage::Configure, ErrorKind::Exhausted, message).of(&id)
+            let (kind, why) = match refused.why {
+                Refusal::Full { capacity } => {
+                    (ErrorKind::Exhausted, format!("more than {capacity} launches wait"))
+                }
+                Refusal::Draining | Refusal::Gone => {
+                    (ErrorKind::Conflict, "the containerizer is shut down".to_owned())
+                }
+            };
+            Error::new(Stage::Configure, kind, format!("container {id}: {why}")).of(&id)
         })?;
         Ok(self.job(id))
     }
@@ -189,6 +176,13 @@ impl Containerizer {
     /// The handle of a container of this id, whether or not it exists.
     pub fn job(&self, container_id: ContainerId) -> Job {
         Job { containerizer: self.clone(), container_id }
+    }
+
+    /// What a message asks, as the method of the same name does it.
+    ///
+    /// Errors: those of the method.
+    pub async fn ask<R: Request>(&self, request: R) -> Result<R::Reply, Error> {
+        request.perform(self).await
     }
 
     /// A snapshot of all containers and every later event; no gap, no duplicate between the two.
@@ -256,14 +250,16 @@ impl Containerizer {
         let plan = ShutdownPlan::within(limits::SHUTDOWN);
         let report = self.inner.runtime.shutdown(plan).await;
         self.inner.events.close();
+        // Whoever comes next need not wait until the last handle is dropped.
+        drop(self.inner.lock.lock().unwrap_or_else(PoisonError::into_inner).take());
         if let Some(error) = stuck.into_iter().next() {
             return Err(error);
         }
         // A second shutdown finds nobody to close, and nothing to do.
         if let (Containers::Destroy, Err(lost @ (Lost::Deadline { .. } | Lost::Refused(_)))) =
-            (containers, living)
+            (containers, &living)
         {
-            let message = format!("the containers were not destroyed: {lost}");
+            let message = format!("the containers were not destroyed: {}", reason(lost));
             return Err(Error::new(Stage::Destroy, ErrorKind::Internal, message));
         }
         match report.is_clean() {
@@ -271,188 +267,47 @@ impl Containerizer {
             false => Err(Error::new(
                 Stage::Destroy,
                 ErrorKind::Internal,
-                format!("not shut down in order: {:?}", report.offenders),
+                format!("not shut down in order: {}", offenders(&report.offenders)),
             )),
         }
     }
 }
 
-/// One container, by its id. Cheap to clone; dropping it does nothing to the container.
-#[derive(Debug, Clone)]
-#[must_use = "the container runs on without its handle; say so with `let _ =`"]
-pub struct Job {
-    containerizer: Containerizer,
-    container_id: ContainerId,
-}
-
-impl Job {
-    /// Its id.
-    pub fn id(&self) -> &ContainerId {
-        &self.container_id
-    }
-
-    /// Ends when exec of the payload has succeeded, with the pid of the container's init.
-    ///
-    /// Errors: what made the launch fail; `NotFound`.
-    pub async fn running(&self) -> Result<i32, Error> {
-        match self.ask(AwaitRunning, limits::FOREVER).await? {
-            Asked::Answered(Ok(pid)) => Ok(pid),
-            Asked::Answered(Err(conclusion)) => Err(self.never_ran(conclusion.end)),
-            Asked::Ended(end) => Err(self.never_ran(*end)),
-        }
-    }
-
-    fn never_ran(&self, end: End) -> Error {
-        match end.failure {
-            Some(failure) => Error::from(failure).of(&self.container_id),
-            None => {
-                let message = format!("container {} has ended", self.container_id);
-                Error::new(Stage::Run, ErrorKind::Conflict, message).of(&self.container_id)
-            }
-        }
-    }
-
-    /// Ends when the container has ended, or is stuck: `remaining` is not empty then.
-    ///
-    /// Errors: `NotFound`.
-    pub async fn wait(&self) -> Result<End, Error> {
-        Ok(match self.ask(Wait, limits::FOREVER).await? {
-            Asked::Answered(conclusion) => end_of(conclusion),
-            Asked::Ended(end) => *end,
-        })
-    }
-
-    /// Sends the stop signal, and destroys the container when the grace is over. Ends with it.
-    ///
-    /// Errors: `NotFound`; as [`Self::destroy`] when it is stuck.
-    pub async fn stop(&self, stop: Stop) -> Result<End, Error> {
-        let message = StopMessage { signal: stop.signal, grace: stop.grace };
-        self.conclude(self.ask(message, limits::FOREVER).await?)
-    }
-
-    /// Ends the container whatever it is doing. Repeatable: a second one joins the first, one of a
-    /// stuck container goes on where it failed, one of an ended container answers with its record.
-    ///
-    /// Errors: `NotFound`; what could not be undone, with [`Error::remaining`].
-    pub async fn destroy(&self) -> Result<End, Error> {
-        self.conclude(self.ask(Destroy, limits::FOREVER).await?)
-    }
-
-    fn conclude(&self, asked: Asked<Conclusion>) -> Result<End, Error> {
-        match asked {
-            Asked::Answered(Conclusion { stuck: Some(failure), remaining, .. }) => {
-                Err(Error::from(failure).of(&self.container_id).with_remaining(remaining))
-            }
-            Asked::Answered(conclusion) => Ok(end_of(conclusion)),
-            Asked::Ended(end) => Ok(*end),
-        }
-    }
-
-    /// Sends a signal to the payload.
-    ///
-    /// Errors: `Conflict` unless it runs; `NotFound`; `Host`.
-    pub async fn kill(&self, signal: i32) -> Result<(), Error> {
-        self.living(self.ask(Signal { signal }, limits::QUERY).await?)
-    }
-
-    /// Sets new limits.
-    ///
-    /// Errors: `Conflict` unless it runs, and where the kernel refuses; `NotFound`; `Host`.
-    pub async fn update(&self, resources: Resources) -> Result<(), Error> {
-        self.living(self.ask(SetResources { resources }, limits::QUERY).await?)
-    }
-
-    /// What it uses now; the final figures of an ended one.
-    ///
-    /// Errors: `NotFound`; `Host`.
-    pub async fn usage(&self) -> Result<Usage, Error> {
-        match self.ask(GetUsage, limits::QUERY).await? {
-            Asked::Ended(end) => Ok(end.usage),
-            answered @ Asked::Answered(_) => self.living(answered),
-        }
-    }
-
-    /// The container as published last.
-    ///
-    /// Errors: `NotFound`.
-    pub fn status(&self) -> Result<Arc<ContainerSnapshot>, Error> {
-        let events = &self.containerizer.inner.events;
-        events.container(&self.container_id).ok_or_else(|| unknown(&self.container_id))
-    }
-
-    fn living<T>(&self, asked: Asked<Result<T, Failure>>) -> Result<T, Error> {
-        match asked {
-            Asked::Answered(answer) => answer.map_err(|f| Error::from(f).of(&self.container_id)),
-            Asked::Ended(_) => {
-                let message = format!("container {} has ended", self.container_id);
-                Err(Error::new(Stage::Run, ErrorKind::Conflict, message).of(&self.container_id))
-            }
-        }
-    }
-
-    /// Asks the supervisor, or answers from the record where there is none any more.
-    async fn ask<M>(&self, message: M, deadline: Duration) -> Result<Asked<M::Reply>, Error>
-    where
-        M: longshore_actors::Message + Clone,
-        Supervisor: longshore_actors::Handler<M>,
-    {
-        let inner = &self.containerizer.inner;
-        let mut rescued = false;
-        loop {
-            let find = Find { container_id: self.container_id.clone() };
-            let found = inner.actor.dispatch(find, limits::QUERY).result().await;
-            let Some(supervisor) = answered(&self.container_id, found)? else {
-                return self.record();
-            };
-            let asked: Eventual<M::Reply> = supervisor.dispatch(message.clone(), deadline);
-            match asked.result().await {
-                Ok(reply) => return Ok(Asked::Answered(reply)),
-                // It ended in order before it came to the message, or broke and is being replaced.
-                Err(Lost::Gone { .. }) if !rescued => rescued = true,
-                Err(lost) => return answered(&self.container_id, Err(lost)),
-            }
-        }
-    }
-
-    fn record<T>(&self) -> Result<Asked<T>, Error> {
-        let snapshot = self.status()?;
-        let mut end = End::default();
-        end.termination.clone_from(&snapshot.termination);
-        end.failure.clone_from(&snapshot.failure);
-        end.usage = snapshot.usage.unwrap_or_default();
-        end.remaining.clone_from(&snapshot.remaining);
-        Ok(Asked::Ended(Box::new(end)))
-    }
-}
-
-/// What came back for a container.
-enum Asked<T> {
-    /// Its supervisor's answer.
-    Answered(T),
-    /// There is only a record.
-    Ended(Box<End>),
-}
-
-fn end_of(conclusion: Conclusion) -> End {
-    let Conclusion { mut end, stuck, remaining } = conclusion;
-    if stuck.is_some() {
-        end.remaining = remaining;
-    }
-    end
+/// Who did not end, in the words of a list of what runs.
+fn offenders(offenders: &[Offender]) -> String {
+    let name = |offender: &Offender| match offender {
+        Offender::Actor { name, .. } => name.to_string(),
+        Offender::Job { lane, label } => format!("{label} ({lane})"),
+        Offender::Arbiter { group, index } => format!("thread {group} {index}"),
+        _ => "something else".to_owned(),
+    };
+    offenders.iter().map(name).collect::<Vec<_>>().join(", ")
 }
 
 fn unknown(id: &ContainerId) -> Error {
     Error::new(Stage::Run, ErrorKind::NotFound, format!("container {id} is not known")).of(id)
 }
 
+/// What is asked of a containerizer that is no more.
+#[cfg(feature = "actix")]
+fn gone() -> Error {
+    Error::new(Stage::Run, ErrorKind::Conflict, "the containerizer is shut down")
+}
+
 /// The answer; no word of the runtime's reaches the caller but the reason.
 fn answered<T>(id: &ContainerId, answer: Result<T, Lost>) -> Result<T, Error> {
     answer.map_err(|lost| {
         let kind = match &lost {
-            Lost::Deadline { .. } | Lost::Refused(_) => ErrorKind::Exhausted,
+            Lost::Refused(refused) => match refused.why {
+                Refusal::Full { .. } => ErrorKind::Exhausted,
+                Refusal::Draining | Refusal::Gone => ErrorKind::Conflict,
+            },
+            Lost::Deadline { .. } => ErrorKind::Exhausted,
+            // It was shut down while it was asked.
+            Lost::Gone { exit: Exit::Normal | Exit::Killed(_), .. } => ErrorKind::Conflict,
             Lost::Gone { .. } | Lost::Failed { .. } => ErrorKind::Internal,
             Lost::Discarded { .. } => ErrorKind::Discarded,
         };
-        Error::new(Stage::Run, kind, format!("container {id}: {lost}")).of(id)
+        Error::new(Stage::Run, kind, format!("container {id}: {}", reason(&lost))).of(id)
     })
 }

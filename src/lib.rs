@@ -30,7 +30,7 @@
 //!
 //! # Layout
 //!
-//! In reading order: [`Containerizer`] and [`Job`] (`handle.rs`), [`spec`], [`config`], [`model`] (the
+//! In reading order: [`Containerizer`], [`Job`] and [`Guard`] (`handle.rs`), [`messages`], [`spec`], [`config`], [`model`] (the
 //! data that everything shares), [`events`], [`error`], [`limits`], [`paths`]. Behind them the rooms:
 //! [`provisioner`], [`isolators`], [`launcher`], and, private, `containerizer`, `fetcher`, `io`,
 //! `checkpoint`; at the bottom [`linux`]. `start.rs` joins them. `docs/architecture.md` is the tour.
@@ -49,7 +49,7 @@ pub mod isolators;
 pub mod launcher;
 pub mod limits;
 pub mod linux;
-mod messages;
+pub mod messages;
 pub mod model;
 pub mod paths;
 pub mod provisioner;
@@ -57,7 +57,12 @@ pub mod spec;
 mod start;
 
 pub use containerizer::{NotLocked, RunLock};
-pub use handle::{Builder, Containerizer, Containers, Job, Stop};
+#[cfg(feature = "actix")]
+pub use handle::Delivery;
+pub use handle::{Builder, Containerizer, Containers, Guard, Job, Stop, block_on};
+/// Types of actix, for embedders that are actix programs.
+#[cfg(feature = "actix")]
+pub use longshore_actors::recipients::{ActixMessage, Recipient};
 pub use start::open_store;
 
 /// The programs of the README compile.

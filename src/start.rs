@@ -11,7 +11,7 @@ use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use longshore_actors::{Handle, Pid, Placement, Process, Runtime, Spawn};
+use longshore_actors::{Handle, Pid, Placement, Process, Runtime, Spawn, SpawnError};
 
 use crate::checkpoint::{self, ContainerV1, OwnerV1, RecordV1};
 use crate::config::{Config, DockerRegistry, RootfsMount};
@@ -46,6 +46,8 @@ fn build_runtime(has_strangers: bool) -> Result<Runtime, Error> {
         true => Runtime::builder().group("main", 1).group(apart::WATCHES, 1),
         false => Runtime::builder().group("main", 1),
     };
+    #[cfg(feature = "actix")]
+    let builder = builder.group(crate::handle::recipients::FRONT, 1);
     builder
         .group("kernel", limits::KERNEL_LANES)
         .group("disk", 1)
@@ -55,6 +57,16 @@ fn build_runtime(has_strangers: bool) -> Result<Runtime, Error> {
         .lane(apart::CALLS, limits::ISOLATOR_THREADS)
         .build()
         .map_err(|error| Error::new(Stage::Configure, ErrorKind::Host, error::chain(&error)))
+}
+
+/// Names and places are ours, so only a containerizer that is being shut down refuses to spawn.
+fn unspawned(error: &SpawnError) -> Error {
+    tracing::error!(%error, "not spawned");
+    Error::new(
+        Stage::Configure,
+        ErrorKind::Internal,
+        "the containerizer ended while it was started",
+    )
 }
 
 fn internal(error: &dyn std::fmt::Display) -> Error {
@@ -314,12 +326,12 @@ impl System<'_> {
         &self,
         ground: &Ground,
         ended: Vec<(ContainerId, i64)>,
-    ) -> Result<(Pid<ContainerizerActor>, Reserved), Error> {
+    ) -> Result<(Pid<ContainerizerActor>, Reserved, Handle<GetImage>), Error> {
         let (paths, events) = (self.paths.clone(), self.events.clone());
         let recorder = Spawn::new("recorder", move || Recorder::new(paths, events))
             .capacity(limits::RECORDER_MAILBOX)
             .place(Placement::Group("disk"));
-        let recorder = self.runtime.spawn(recorder).map_err(|error| internal(&error))?;
+        let recorder = self.runtime.spawn(recorder).map_err(|error| unspawned(&error))?;
         let store = ground.store.clone();
         let images = self.spawn("images", Placement::Group("images"), || Images::new(store))?;
         let fetcher = self.spawn("fetcher", Placement::Group("images"), FetcherActor::new)?;
@@ -345,7 +357,7 @@ impl System<'_> {
         let containerizer = self.spawn("containerizer", Placement::Group("main"), move || {
             ContainerizerActor::new(rooms, lanes, events, ended)
         })?;
-        Ok((containerizer, reserved))
+        Ok((containerizer, reserved, images.handle()))
     }
 
     fn spawn_lane(
@@ -402,7 +414,7 @@ impl System<'_> {
         factory: impl FnOnce() -> P + Send + 'static,
     ) -> Result<Pid<P>, Error> {
         let spawn = Spawn::new(name, factory).capacity(limits::MAILBOX).place(place);
-        self.runtime.spawn(spawn).map_err(|error| internal(&error))
+        self.runtime.spawn(spawn).map_err(|error| unspawned(&error))
     }
 }
 

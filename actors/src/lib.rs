@@ -2,14 +2,15 @@
 //!
 //! An actor is a [`Process`]; it answers each kind of [`Message`] by a [`Handler`]. A [`Runtime`] spawns it and
 //! gives its [`Pid`]; a [`Handle`] is the same address for one kind of message. [`Pid::dispatch`] asks, with a
-//! deadline, and gives an [`Eventual`]; [`Pid::notify`] tells. No type of actix is public.
+//! deadline, and gives an [`Eventual`]; [`Pid::notify`] tells. No type of actix is public, but
+//! behind the feature `actix` in `recipients`.
 //!
 //! # Layout
 //!
 //! In reading order: `process` (the traits), `outcome` and `eventual` (how things end), `pid` (addresses),
 //! `cx` (what a turn can do), `runtime`, `spawn`, `shutdown`, `clock`, `lanes` (blocking work), `filter` (tests).
 //! Beneath: `control` (what is known about an actor without asking it), `gate` (the bound), `body` (its life), `seat` (arbiters),
-//! `work` (quiescence), `host` (the only module that names actix).
+//! `work` (quiescence), `host` (the engine: besides `recipients`, the only module that names actix).
 
 mod body;
 mod clock;
@@ -23,6 +24,8 @@ mod lanes;
 mod outcome;
 mod pid;
 mod process;
+#[cfg(feature = "actix")]
+pub mod recipients;
 mod runtime;
 mod seat;
 mod shutdown;

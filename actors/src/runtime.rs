@@ -75,7 +75,7 @@ pub struct Pending {
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
     /// The system gave no thread.
-    #[error("start a thread for actors")]
+    #[error("start a thread")]
     Thread(#[source] io::Error),
     /// Two groups, or two lanes, have one name.
     #[error("the name {0} is given twice")]

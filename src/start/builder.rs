@@ -1,5 +1,7 @@
 //! How a containerizer is to be started.
 
+use std::sync::Mutex;
+
 use longshore_actors::Runtime;
 
 use super::{Ground, System, build_runtime, ended_snapshot, internal};
@@ -9,6 +11,7 @@ use crate::events::{EventHub, Start};
 use crate::handle::{Containerizer, Inner};
 use crate::isolators::{Host, Isolator, IsolatorError, Registered};
 use crate::limits;
+use crate::messages::reason;
 use crate::paths::Paths;
 
 /// Builds a [`Containerizer`].
@@ -79,14 +82,15 @@ impl Builder {
             runtime
                 .blocking("bulk", "start", move |_| Ground::prepare(&paths, &config, &registered))
         };
-        let mut ground = preparing.result().await.unwrap_or_else(|lost| Err(internal(&lost)))?;
+        let mut ground =
+            preparing.result().await.unwrap_or_else(|lost| Err(internal(&reason(&lost))))?;
         let orphans = std::mem::take(&mut ground.orphans);
         let records = std::mem::take(&mut ground.records);
         let ended = records.iter().map(|r| (r.container_id.clone(), r.ended_ns)).collect();
         let containers = records.into_iter().map(ended_snapshot).collect();
         let events = EventHub::new(Start { containers, ..ground.numbering.clone() });
         let system = System { runtime, paths: &paths, config: &config, events: &events };
-        let (actor, reserved) = system.spawn_all(&ground, ended)?;
+        let (actor, reserved, images) = system.spawn_all(&ground, ended)?;
         let containerizer = Containerizer::from_inner(Inner {
             runtime: runtime.clone(),
             actor,
@@ -96,7 +100,8 @@ impl Builder {
             paths,
             store: ground.store.clone(),
             isolation: ground.isolation.clone(),
-            lock: ground.lock,
+            images,
+            lock: Mutex::new(ground.lock),
         });
         containerizer.bury(orphans).await;
         Ok(containerizer)

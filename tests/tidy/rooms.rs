@@ -40,6 +40,7 @@ fn kind(path: &str) -> Option<Kind> {
         _ if matches!(name, "state.rs" | "plan.rs" | "recovery.rs") => Kind::Pure,
         _ if inside.contains("/state/") => Kind::Pure,
         _ if matches!(name, "actor.rs" | "messages.rs" | "handle.rs" | "events.rs") => Kind::Shell,
+        _ if inside.starts_with("handle/") => Kind::Shell,
         // The parts of a shell that outgrew its file, and the handles of other rooms.
         _ if inside.contains("/actor/") || name == "rooms.rs" => Kind::Shell,
         _ if inside == "start.rs" || inside.starts_with("start/") => Kind::Wiring,

@@ -1,0 +1,199 @@
+//! [`Job`]: one container, by its id.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use longshore_actors::{Eventual, Lost};
+
+use super::{Containerizer, Guard, Stop, answered, unknown};
+use crate::containerizer::messages::Find;
+use crate::containerizer::supervisor::actor::Supervisor;
+use crate::containerizer::supervisor::messages::{
+    AwaitRunning, Conclusion, Destroy, GetUsage, SetResources, Signal, Stop as StopMessage, Wait,
+};
+use crate::error::{Error, ErrorKind, Stage};
+use crate::events::ContainerSnapshot;
+use crate::limits;
+use crate::model::{ContainerId, End, Failure, Resources, Usage};
+
+/// One container, by its id. Cheap to clone; dropping it does nothing to the container.
+#[derive(Debug, Clone)]
+#[must_use = "the container runs on without its handle; say so with `let _ =`"]
+pub struct Job {
+    pub(super) containerizer: Containerizer,
+    pub(super) container_id: ContainerId,
+}
+
+impl Job {
+    /// Its id.
+    pub fn id(&self) -> &ContainerId {
+        &self.container_id
+    }
+
+    /// Ends when exec of the payload has succeeded, with the pid of the container's init.
+    ///
+    /// Errors: what made the launch fail; `NotFound`.
+    pub async fn running(&self) -> Result<i32, Error> {
+        match self.ask(AwaitRunning, limits::FOREVER).await? {
+            Asked::Answered(Ok(pid)) => Ok(pid),
+            Asked::Answered(Err(conclusion)) => Err(self.never_ran(conclusion.end)),
+            Asked::Ended(end) => Err(self.never_ran(*end)),
+        }
+    }
+
+    fn never_ran(&self, end: End) -> Error {
+        match end.failure {
+            Some(failure) => Error::from(failure).of(&self.container_id),
+            None => {
+                let message = format!("container {} has ended", self.container_id);
+                Error::new(Stage::Run, ErrorKind::Conflict, message).of(&self.container_id)
+            }
+        }
+    }
+
+    /// Ends when the container has ended, or is stuck: `remaining` is not empty then.
+    ///
+    /// Errors: `NotFound`.
+    pub async fn wait(&self) -> Result<End, Error> {
+        Ok(match self.ask(Wait, limits::FOREVER).await? {
+            Asked::Answered(conclusion) => end_of(conclusion),
+            Asked::Ended(end) => *end,
+        })
+    }
+
+    /// Sends the stop signal, and destroys the container when the grace is over. Ends with it.
+    ///
+    /// Errors: `NotFound`; as [`Self::destroy`] when it is stuck.
+    pub async fn stop(&self, stop: Stop) -> Result<End, Error> {
+        let message = StopMessage { signal: stop.signal, grace: stop.grace };
+        self.conclude(self.ask(message, limits::FOREVER).await?)
+    }
+
+    /// Ends the container whatever it is doing. Repeatable: a second one joins the first, one of a
+    /// stuck container goes on where it failed, one of an ended container answers with its record.
+    ///
+    /// Errors: `NotFound`; what could not be undone, with [`Error::remaining`].
+    pub async fn destroy(&self) -> Result<End, Error> {
+        self.conclude(self.ask(Destroy, limits::FOREVER).await?)
+    }
+
+    fn conclude(&self, asked: Asked<Conclusion>) -> Result<End, Error> {
+        match asked {
+            Asked::Answered(Conclusion { stuck: Some(failure), remaining, .. }) => {
+                Err(Error::from(failure).of(&self.container_id).with_remaining(remaining))
+            }
+            Asked::Answered(conclusion) => Ok(end_of(conclusion)),
+            Asked::Ended(end) => Ok(*end),
+        }
+    }
+
+    /// Sends a signal to the payload.
+    ///
+    /// Errors: `Conflict` unless it runs; `NotFound`; `Host`.
+    pub async fn kill(&self, signal: i32) -> Result<(), Error> {
+        self.living(self.ask(Signal { signal }, limits::QUERY).await?)
+    }
+
+    /// Sets new limits.
+    ///
+    /// Errors: `Conflict` unless it runs, and where the kernel refuses; `NotFound`; `Host`.
+    pub async fn update(&self, resources: Resources) -> Result<(), Error> {
+        self.living(self.ask(SetResources { resources }, limits::QUERY).await?)
+    }
+
+    /// What it uses now; the final figures of an ended one.
+    ///
+    /// Errors: `NotFound`; `Host`.
+    pub async fn usage(&self) -> Result<Usage, Error> {
+        match self.ask(GetUsage, limits::QUERY).await? {
+            Asked::Ended(end) => Ok(end.usage),
+            answered @ Asked::Answered(_) => self.living(answered),
+        }
+    }
+
+    /// The same container, destroyed when the guard is dropped.
+    pub fn guard(self) -> Guard {
+        Guard::new(self)
+    }
+
+    /// Begins a destroy that nobody here waits for. Ours are the threads on which it is done, ours the
+    /// handle that keeps them meanwhile.
+    pub(super) fn destroy_later(self) {
+        let runtime = self.containerizer.inner.runtime.clone();
+        let _begun = runtime.spawn_future("main", "destroy", async move {
+            if let Err(error) = self.destroy().await
+                && error.kind() != ErrorKind::NotFound
+            {
+                tracing::warn!(%error, "a guard could not destroy its container");
+            }
+        });
+    }
+
+    /// The container as published last.
+    ///
+    /// Errors: `NotFound`.
+    pub fn status(&self) -> Result<Arc<ContainerSnapshot>, Error> {
+        let events = &self.containerizer.inner.events;
+        events.container(&self.container_id).ok_or_else(|| unknown(&self.container_id))
+    }
+
+    fn living<T>(&self, asked: Asked<Result<T, Failure>>) -> Result<T, Error> {
+        match asked {
+            Asked::Answered(answer) => answer.map_err(|f| Error::from(f).of(&self.container_id)),
+            Asked::Ended(_) => {
+                let message = format!("container {} has ended", self.container_id);
+                Err(Error::new(Stage::Run, ErrorKind::Conflict, message).of(&self.container_id))
+            }
+        }
+    }
+
+    /// Asks the supervisor, or answers from the record where there is none any more.
+    async fn ask<M>(&self, message: M, deadline: Duration) -> Result<Asked<M::Reply>, Error>
+    where
+        M: longshore_actors::Message + Clone,
+        Supervisor: longshore_actors::Handler<M>,
+    {
+        let inner = &self.containerizer.inner;
+        let mut rescued = false;
+        loop {
+            let find = Find { container_id: self.container_id.clone() };
+            let found = inner.actor.dispatch(find, limits::QUERY).result().await;
+            let Some(supervisor) = answered(&self.container_id, found)? else {
+                return self.record();
+            };
+            let asked: Eventual<M::Reply> = supervisor.dispatch(message.clone(), deadline);
+            match asked.result().await {
+                Ok(reply) => return Ok(Asked::Answered(reply)),
+                // It ended in order before it came to the message, or broke and is being replaced.
+                Err(Lost::Gone { .. }) if !rescued => rescued = true,
+                Err(lost) => return answered(&self.container_id, Err(lost)),
+            }
+        }
+    }
+
+    fn record<T>(&self) -> Result<Asked<T>, Error> {
+        let snapshot = self.status()?;
+        let mut end = End::default();
+        end.termination.clone_from(&snapshot.termination);
+        end.failure.clone_from(&snapshot.failure);
+        end.usage = snapshot.usage.unwrap_or_default();
+        end.remaining.clone_from(&snapshot.remaining);
+        Ok(Asked::Ended(Box::new(end)))
+    }
+}
+
+/// What came back for a container.
+enum Asked<T> {
+    /// Its supervisor's answer.
+    Answered(T),
+    /// There is only a record.
+    Ended(Box<End>),
+}
+
+fn end_of(conclusion: Conclusion) -> End {
+    let Conclusion { mut end, stuck, remaining } = conclusion;
+    if stuck.is_some() {
+        end.remaining = remaining;
+    }
+    end
+}
