@@ -3,10 +3,18 @@
 //! `cargo bench --bench launch -- --all`, as root, prints docs/performance.md's table; `--serve` speaks
 //! the floor's protocol; `--help` says what else there is.
 
+mod aside;
+mod contender;
+mod floor;
+mod image;
 mod node;
+mod oci;
 mod options;
 mod place;
+mod report;
+mod rows;
 mod serve;
+mod stats;
 
 use std::process::ExitCode;
 
@@ -21,7 +29,7 @@ fn main() -> ExitCode {
     };
     let done = match options.serve {
         true => serve::serve(&options),
-        false => Err("not yet".into()),
+        false => rows::run(&options).map(|report| report.print()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -35,4 +43,15 @@ fn main() -> ExitCode {
 /// What an idle container runs: a static program that waits for a signal.
 fn idle_command() -> Vec<String> {
     ["/bin/payload", "pause"].map(str::to_owned).to_vec()
+}
+
+/// Names of the cgroup controllers for which a process is not where we are.
+fn cgroups_of(pid: u32) -> Result<Vec<String>, Failure> {
+    let theirs = std::fs::read_to_string(format!("/proc/{pid}/cgroup"))?;
+    let ours = std::fs::read_to_string("/proc/self/cgroup")?;
+    let others = theirs.lines().filter(|line| !ours.lines().any(|mine| mine == *line));
+    // hierarchy:controllers:path, cgroups(7); the unified one names no controllers.
+    let name = |line: &str| line.split(':').nth(1).map(str::to_owned);
+    let named = |name: String| if name.is_empty() { "unified".to_owned() } else { name };
+    Ok(others.filter_map(name).map(named).collect())
 }

@@ -74,7 +74,7 @@ impl Drop for Place {
 }
 
 /// Nothing that is mounted from here on is seen by others.
-fn own_namespace() -> Result<(), Failure> {
+pub(crate) fn own_namespace() -> Result<(), Failure> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     let all = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(None::<&str>, "/", None::<&str>, all, None::<&str>)?;

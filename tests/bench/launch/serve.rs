@@ -9,10 +9,10 @@ use std::os::fd::AsFd as _;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use longshore::config::Backend;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use longshore::error::Error;
+use tokio::net::unix::pipe::Receiver;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::Failure;
 use crate::node::{Node, Setup};
@@ -69,7 +69,7 @@ async fn start_and_answer(setup: &Setup) -> Result<(), Failure> {
 }
 
 async fn answer(node: &mut Node) -> Result<(), Failure> {
-    let requests = Requests::open()?;
+    let mut requests = Requests::open()?;
     let mut ends = Ends::catch()?;
     let mut removals = FuturesUnordered::new();
     let (mut open, mut in_flight) = (true, 0);
@@ -78,7 +78,7 @@ async fn answer(node: &mut Node) -> Result<(), Failure> {
             biased;
             () = ends.wait() => return Err("ended by a signal".into()),
             Some(removed) = removals.next() => {
-                let removed: Result<(), longshore::Error> = removed;
+                let removed: Result<(), Error> = removed;
                 removed?;
                 in_flight -= 1;
                 rustix::io::write(io::stdout(), b"k")?;
@@ -107,47 +107,62 @@ enum Request {
     End,
 }
 
-/// The bytes of stdin, one by one, without a thread between.
-struct Requests {
-    /// `None`: a file, which is always ready.
-    stdin: Option<AsyncFd<io::Stdin>>,
+impl Request {
+    fn of(bytes_read: usize) -> Self {
+        if bytes_read == 0 { Self::End } else { Self::Launch }
+    }
+}
+
+/// The bytes of stdin, one by one.
+enum Requests {
+    /// Without a thread between.
+    Pipe(Receiver),
+    /// A socket, a terminal or a file.
+    Other(UnboundedReceiver<io::Result<Request>>),
 }
 
 impl Requests {
     fn open() -> Result<Self, Failure> {
-        match AsyncFd::with_interest(io::stdin(), Interest::READABLE) {
-            Ok(stdin) => Ok(Self { stdin: Some(stdin) }),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                Ok(Self { stdin: None })
+        match Receiver::from_owned_fd(io::stdin().as_fd().try_clone_to_owned()?) {
+            Ok(pipe) => Ok(Self::Pipe(pipe)),
+            // It is no pipe.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+                Ok(Self::read_by_a_thread())
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// May be dropped at any time: a byte is read and returned in one turn.
-    async fn next(&self) -> Result<Request, Failure> {
-        if let Some(stdin) = &self.stdin {
+    fn read_by_a_thread() -> Self {
+        let (told, requests) = tokio::sync::mpsc::unbounded_channel();
+        // Not joined: it waits for a byte as long as nobody closes stdin.
+        std::thread::spawn(move || {
             loop {
-                let mut ready = stdin.readable().await?;
-                if is_readable(stdin.get_ref())? {
-                    break;
+                let mut byte = [0];
+                let read = rustix::io::read(io::stdin(), &mut byte).map(Request::of);
+                let last = !matches!(read, Ok(Request::Launch));
+                if told.send(read.map_err(io::Error::from)).is_err() || last {
+                    return;
                 }
-                ready.clear_ready();
+            }
+        });
+        Self::Other(requests)
+    }
+
+    /// May be dropped at any time: a byte is read and returned in one turn.
+    async fn next(&mut self) -> io::Result<Request> {
+        let pipe = match self {
+            Self::Pipe(pipe) => pipe,
+            Self::Other(requests) => return requests.recv().await.unwrap_or(Ok(Request::End)),
+        };
+        loop {
+            pipe.readable().await?;
+            match pipe.try_read(&mut [0]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return read.map(Request::of),
             }
         }
-        let mut byte = [0];
-        match rustix::io::read(io::stdin(), &mut byte)? {
-            0 => Ok(Request::End),
-            _ => Ok(Request::Launch),
-        }
     }
-}
-
-/// The pipe is the driver's too, so it is not made non-blocking.
-fn is_readable(stdin: &io::Stdin) -> Result<bool, Failure> {
-    let mut looked = [PollFd::from_borrowed_fd(stdin.as_fd(), PollFlags::IN)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    Ok(poll(&mut looked, Some(&now))? > 0)
 }
 
 /// The signals that end it, with everything removed.
