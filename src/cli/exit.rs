@@ -104,6 +104,12 @@ pub(crate) fn interrupted(signal: i32, name: &str) -> Complaint {
     Complaint::new(code, format!("{}: stopped by {name} before the payload ran", Stage::Run))
 }
 
+/// A signal came while an image was fetched.
+pub(crate) fn withdrawn(signal: i32, name: &str) -> Complaint {
+    let code = u8::try_from(128 + signal).unwrap_or(NOT_STARTED);
+    Complaint::new(code, format!("{}: the pull was withdrawn by {name}", Stage::Provision))
+}
+
 fn payload_code(end: &End) -> Option<u8> {
     let termination = end.termination.as_ref()?;
     u8::try_from(termination.exit_code).ok()

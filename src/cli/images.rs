@@ -3,14 +3,16 @@
 use std::sync::Arc;
 
 use longshore::error::{Error, Stage};
-use longshore::model::PullPolicy;
+use longshore::limits;
+use longshore::model::{PullPolicy, signal_name};
 use longshore::provisioner::stores::{ImageRow, ImageStore, ProgressFn, Pruned, StoredImage};
 
 use super::args::{Format, Images, Listing, ProgressKind, Prune, Pull};
-use super::exit::Complaint;
+use super::exit::{self, Complaint};
 use super::program::print;
 use super::progress::Progress;
 use super::settings::Settings;
+use super::signals::Signals;
 
 /// Brings an image into the store; says what it is called there.
 pub(crate) fn pull(pull: Pull) -> Result<(), Complaint> {
@@ -56,7 +58,8 @@ pub(crate) struct Asked {
     pub(crate) policy: PullPolicy,
 }
 
-/// The image from the store, pulled if it must be.
+/// The image from the store, pulled if it must be. A signal withdraws the pull, and what it has
+/// staged is removed before this returns.
 pub(crate) async fn get(
     store: &ImageStore,
     asked: Asked,
@@ -65,9 +68,19 @@ pub(crate) async fn get(
     let progress = Arc::new(Progress::new(kind));
     let told = Arc::clone(&progress);
     let tell: ProgressFn = Arc::new(move |p| told.layer(&p.layer, p.bytes, p.total));
-    let image = store.get(&asked.reference, asked.policy, Some(tell)).await;
+    let mut signals = Signals::listen()
+        .map_err(|error| Complaint::usage(format_args!("cannot listen to signals: {error}")))?;
+    let image = tokio::select! {
+        biased;
+        image = store.get(&asked.reference, asked.policy, Some(tell)) => image.map_err(failed),
+        signal = signals.next() => Err(exit::withdrawn(signal, &signal_name(signal))),
+    };
     progress.finish();
-    image.map_err(failed)
+    if image.is_err() {
+        // What does not go in time is swept by the next one who opens the store.
+        let _in_time = tokio::time::timeout(limits::PULL_WITHDRAWN, store.settled()).await;
+    }
+    image
 }
 
 /// The store that the settings name.

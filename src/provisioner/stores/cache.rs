@@ -202,6 +202,10 @@ impl Cache {
         fs::lock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(StoreError::kernel(&lock_path))?;
         let made = DirBuilder::new().mode(0o700).create(&path);
+        if made.is_err() {
+            // A disk without room for the one should not be left with the other.
+            let _ = fs::remove_path(&lock_path);
+        }
         made.map_err(StoreError::file(&path))?;
         let counted = Counted::new(&self.staged);
         Ok(Staging { path, lock: Mutex::new(Some((lock_path, lock, counted))) })

@@ -171,7 +171,7 @@ impl ImageStore {
 
     /// Ends when nothing is left of pulls that nobody waits for any more. Their threads notice that
     /// within a block of the layer that they unpack.
-    pub(crate) async fn settled(&self) {
+    pub async fn settled(&self) {
         self.inner.cache.settled().await;
     }
 
