@@ -4,6 +4,7 @@
 //! <work_dir>/                              persistent
 //!   containers/<id>/                       sandbox: stdout, stderr, fetched files
 //!   trash/                                 sandboxes that are being removed
+//!   claims                                 a byte for each id; locked while a container has it
 //!   provisioner/containers/<id>/backends/<backend>/{rootfses,scratch}/<uuid>/
 //!   provisioner/targets/<hex>/             an image shown by `provision REF DIR`
 //!   store/                                 images; laid out by provisioner/stores/cache.rs
@@ -56,6 +57,11 @@ impl Paths {
     /// Sandboxes that are being removed.
     pub fn trash(&self) -> PathBuf {
         self.work_dir.join("trash")
+    }
+
+    /// Where ids are claimed among all who share the work directory.
+    pub fn claims(&self) -> PathBuf {
+        self.work_dir.join("claims")
     }
 
     /// Root of all provisioned root file systems.

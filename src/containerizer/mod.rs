@@ -1,6 +1,7 @@
 //! ROOM: who exists. One actor routes by id; one supervisor actor per container owns its state.
 
 pub(crate) mod actor;
+mod claim;
 pub(crate) mod messages;
 pub(crate) mod recorder;
 pub(crate) mod recovery;

@@ -10,6 +10,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use super::claim::Claim;
 use crate::error::{Classified, ErrorKind, Stage};
 use crate::linux;
 use crate::model::ContainerId;
@@ -27,6 +28,8 @@ const AGENT: &str = "agent ";
 pub struct RunLock {
     path: PathBuf,
     file: File,
+    /// Given back first: who finds the id free here must find it free there as well.
+    claim: Option<Claim>,
 }
 
 /// Why an id is not ours.
@@ -80,7 +83,7 @@ impl RunLock {
         fs::create_dir_all(paths.run_locks()).map_err(failed)?;
         loop {
             if let Some(file) = create(&path, &std::process::id().to_string()).map_err(failed)? {
-                return Ok(Self { path, file });
+                return Self { path, file, claim: None }.claimed(paths, id);
             }
             let mut file = match OpenOptions::new().read(true).write(true).open(&path) {
                 // Its owner has just removed it.
@@ -104,7 +107,7 @@ impl RunLock {
             // file that nobody else will find.
             if is_at(&file, &path) {
                 write(&file, &std::process::id().to_string()).map_err(failed)?;
-                return Ok(Self { path, file });
+                return Self { path, file, claim: None }.claimed(paths, id);
             }
         }
     }
@@ -116,11 +119,23 @@ impl RunLock {
         fs::create_dir_all(paths.run_locks()).map_err(failed)?;
         let holder = format!("{AGENT}{}", std::process::id());
         if let Some(file) = create(&path, &holder).map_err(failed)? {
-            return Ok(Self { path, file });
+            return Self { path, file, claim: None }.claimed(paths, id);
         }
         let lock = Self::dead(path.clone()).ok_or(NotLocked::InUse { id: id.clone() })?;
         write(&lock.file, &holder).map_err(failed)?;
-        Ok(lock)
+        lock.claimed(paths, id)
+    }
+
+    /// The same among those with other runtime directories.
+    fn claimed(mut self, paths: &Paths, id: &ContainerId) -> Result<Self, NotLocked> {
+        match Claim::take(paths, id) {
+            Ok(Some(claim)) => {
+                self.claim = Some(claim);
+                Ok(self)
+            }
+            Ok(None) => Err(NotLocked::InUse { id: id.clone() }),
+            Err(error) => Err(NotLocked::File { path: paths.claims(), error }),
+        }
     }
 
     /// The lock of a container whose owner, if it had one, is dead; held while it is buried. `None`:
@@ -129,11 +144,11 @@ impl RunLock {
         let path = paths.run_lock(id);
         fs::create_dir_all(paths.run_locks()).ok()?;
         if let Some(file) = create(&path, BURYING).ok()? {
-            return Some(Self { path, file });
+            return Self { path, file, claim: None }.claimed(paths, id).ok();
         }
         let lock = Self::dead(path)?;
         write(&lock.file, BURYING).ok()?;
-        Some(lock)
+        lock.claimed(paths, id).ok()
     }
 
     /// Removes the locks of dead owners that had no container yet, or none any more, and what a run
@@ -144,7 +159,8 @@ impl RunLock {
             // Those with a container are removed with it.
             let gone = |id: &ContainerId| !fs::exists(paths.container(id)).unwrap_or(true);
             let Some(id) = id.filter(gone) else { continue };
-            let Some(mut lock) = Self::dead(entry.path()) else { continue };
+            let Some(lock) = Self::dead(entry.path()) else { continue };
+            let Ok(mut lock) = lock.claimed(paths, &id) else { continue };
             let mut holder = String::new();
             let read = lock.file.read_to_string(&mut holder);
             if read.is_ok() && !holder.starts_with(AGENT) {
@@ -159,12 +175,13 @@ impl RunLock {
     fn dead(path: PathBuf) -> Option<Self> {
         let file = OpenOptions::new().read(true).write(true).open(&path).ok()?;
         file.try_lock().ok()?;
-        is_at(&file, &path).then_some(Self { path, file })
+        is_at(&file, &path).then_some(Self { path, file, claim: None })
     }
 }
 
 impl Drop for RunLock {
     fn drop(&mut self) {
+        drop(self.claim.take());
         // Removed while it is held, so that nobody else's file is. A failure leaves an unlocked
         // file, which the next run takes over.
         if is_at(&self.file, &self.path) {

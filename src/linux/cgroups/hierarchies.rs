@@ -23,6 +23,9 @@ pub struct Cgroups {
     /// What this process made and did not remove, so that isolators which share a v2 cgroup join
     /// it, while a leftover of an earlier life is replaced and never lends its counters.
     made: Mutex<BTreeSet<PathBuf>>,
+    /// Containers' paths that somebody else's processes live in: a launch that met them made nothing
+    /// there, and its undoing must not touch what is there.
+    strangers: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl Cgroups {
@@ -47,7 +50,7 @@ impl Cgroups {
         if root.as_os_str().is_empty() || !root.components().all(normal) {
             return Err(Error::new(format!("cgroups root {}", tree::quoted(&root)), Errno::INVAL));
         }
-        Ok(Self { layout, root, made: Mutex::default() })
+        Ok(Self { layout, root, made: Mutex::default(), strangers: Mutex::default() })
     }
 
     /// The interface of `controller` on this host; `None` where it is not mounted.
@@ -95,7 +98,7 @@ impl Cgroups {
     pub fn remove(&self, controllers: &[Controller], path: &Path) -> Result<(), Error> {
         let mut first = Ok(());
         for group in controllers.iter().filter_map(|c| self.group(*c, path)) {
-            let removed = self.remove_group(group.directory());
+            let removed = self.remove_group(path, group.directory());
             first = first.and(removed);
         }
         first
@@ -151,6 +154,10 @@ impl Cgroups {
         loop {
             match self.try_make(mount, path, group, leftover) {
                 Err(error) if error.errno == Errno::NOENT && attempt < ATTEMPTS => attempt += 1,
+                Err(error) if error.errno == Errno::EXIST => {
+                    locked(&self.strangers).insert(path.to_path_buf());
+                    return Err(error);
+                }
                 other => return other,
             }
         }
@@ -182,7 +189,10 @@ impl Cgroups {
         }
     }
 
-    pub(super) fn remove_group(&self, directory: &Path) -> Result<(), Error> {
+    pub(super) fn remove_group(&self, path: &Path, directory: &Path) -> Result<(), Error> {
+        if self.is_strangers(path, directory) {
+            return Ok(());
+        }
         tree::remove(directory)?;
         self.made().remove(directory);
         // The separator of nested containers goes with the last of them.
@@ -213,14 +223,23 @@ impl Cgroups {
             .expect("every group lies below a hierarchy of this layout")
     }
 
-    fn is_ours(&self, directory: &Path) -> bool {
+    pub(super) fn is_ours(&self, directory: &Path) -> bool {
         self.made().contains(directory)
     }
 
-    /// The set is whole between any two of its operations, so a panic elsewhere spoils nothing.
-    fn made(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
-        self.made.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A launch of this path has met processes that are not ours, and did not make this cgroup.
+    pub(super) fn is_strangers(&self, path: &Path, directory: &Path) -> bool {
+        locked(&self.strangers).contains(path) && !self.is_ours(directory)
     }
+
+    fn made(&self) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+        locked(&self.made)
+    }
+}
+
+/// The set is whole between any two of its operations, so a panic elsewhere spoils nothing.
+fn locked(set: &Mutex<BTreeSet<PathBuf>>) -> MutexGuard<'_, BTreeSet<PathBuf>> {
+    set.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What to do with a cgroup that this process did not make, once it is known to be empty.

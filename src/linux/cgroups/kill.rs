@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::control::{is_missing, keyed, read, write};
-use super::detect::Version;
+use super::detect::{Controller, Version};
 use super::group::Group;
 use super::hierarchies::{Cgroups, Leftover};
 use super::tree;
@@ -50,6 +50,9 @@ impl Cgroups {
     /// Blocks, at most for `deadline`: then ETIMEDOUT, with the processes that are left.
     pub fn kill_group_kill(&self, path: &Path, deadline: Duration) -> Result<(), Error> {
         let Ok((_, group)) = self.kill_group(path) else { return Ok(()) };
+        if self.is_strangers(path, group.directory()) {
+            return Ok(());
+        }
         let until = Instant::now() + deadline;
         let result = match group.version() {
             Version::V2 => kill_v2(group.directory(), until),
@@ -68,11 +71,15 @@ impl Cgroups {
 
     /// Removes the kill group. The processes must be gone. Repeatable; a missing one is done.
     ///
-    /// On a pure v2 host the isolators' figures go with it: read them before.
+    /// On a pure v2 host the isolators' figures go with it: read them before. Of a container that
+    /// another process has made, every cgroup goes: it may have had isolators that we have not.
     pub fn kill_group_remove(&self, path: &Path) -> Result<(), Error> {
-        match self.kill_group(path) {
-            Ok((_, group)) => self.remove_group(group.directory()),
-            Err(_) => Ok(()),
+        let Ok((_, group)) = self.kill_group(path) else { return Ok(()) };
+        let whole = !self.is_ours(group.directory());
+        self.remove_group(path, group.directory())?;
+        match whole {
+            true => self.remove(&Controller::ALL, path),
+            false => Ok(()),
         }
     }
 
