@@ -9,6 +9,7 @@
 mod support;
 
 mod alone;
+mod bad_input;
 mod bulk;
 mod embedded;
 mod ends;

@@ -1,13 +1,9 @@
 //! What cannot be done is refused in one line, with 125, and leaves nothing.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
-
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::support::images::Images;
-use crate::support::registry::{Access, PASSWORD, USER, free_port};
+use crate::support::registry::{Access, PASSWORD, USER};
 use crate::support::{Ended, Registry, World, finish};
 
 /// Runs an image that cannot be run; returns the one line.
@@ -23,26 +19,6 @@ fn refused(ended: &Ended, words: &[&str]) {
 
 fn run_image(world: &World, image: &str) -> Ended {
     finish(world.longshore("run").args(["--image", image, "--command", "true"]))
-}
-
-#[test]
-fn an_image_that_the_registry_does_not_have() {
-    require!(root);
-    let world = World::new();
-    let registry = Registry::start();
-    let ended = run_image(&world, &registry.reference("library/nowhere:1"));
-    refused(&ended, &["library/nowhere"]);
-    world.assert_clean();
-}
-
-#[test]
-fn a_registry_that_is_down() {
-    require!(root);
-    let world = World::new();
-    let port = free_port();
-    let ended = run_image(&world, &format!("docker://127.0.0.1:{port}/library/busybox"));
-    refused(&ended, &[&format!("127.0.0.1:{port}")]);
-    world.assert_clean();
 }
 
 #[test]
@@ -71,37 +47,6 @@ fn a_registry_that_wants_a_password() {
 fn base64(text: &str) -> String {
     use base64::Engine as _;
     base64::engine::general_purpose::STANDARD.encode(text)
-}
-
-#[test]
-fn a_work_directory_without_space() {
-    require!(root, overlayfs);
-    let world = World::new();
-    let work = world.work_dir();
-    let size = c"size=1m";
-    mount("none", &work, "tmpfs", MountFlags::empty(), Some(size)).expect("root may mount");
-    let ended = run_image(&world, &Images::busybox());
-    refused(&ended, &["space"]);
-    unmount(&work, UnmountFlags::empty()).expect("nothing of the failed run uses it");
-    world.assert_clean();
-}
-
-#[test]
-fn an_ordinary_user() {
-    require!(root);
-    let world = World::new();
-    // The checkout may lie where others cannot look.
-    let program = world.path().join("longshore");
-    fs::copy(env!("CARGO_BIN_EXE_longshore"), &program).expect("our own directory");
-    for path in [world.path(), &program] {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("it is ours");
-    }
-    let mut run = Command::new("setpriv");
-    run.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(&program).arg("run");
-    run.args(["--work-dir", "/nonexistent/work", "--runtime-dir", "/nonexistent/run"]);
-    let ended = finish(run.args(["--image", "docker://127.0.0.1:1/x", "--command", "true"]));
-    refused(&ended, &["root"]);
-    world.assert_clean();
 }
 
 #[test]

@@ -49,7 +49,7 @@ pub(crate) struct Registry {
     port: u16,
     access: Access,
     /// Configuration and blobs. Not in a world: the registry is a helper, never a leak.
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Registry {
@@ -67,7 +67,7 @@ impl Registry {
             let port = free_port();
             write_config(directory.path(), port, access);
             if let Some(server) = serve(directory.path()) {
-                return Self { server, port, access, _directory: directory };
+                return Self { server, port, access, directory };
             }
         }
         panic!("docker-registry found no port in ten attempts");
@@ -81,6 +81,11 @@ impl Registry {
     /// A reference into this registry: `docker://127.0.0.1:PORT/REPOSITORY`.
     pub(crate) fn reference(&self, repository: &str) -> String {
         format!("docker://{}/{repository}", self.address())
+    }
+
+    /// Where its blobs are, for tests that change them.
+    pub(crate) fn storage(&self) -> std::path::PathBuf {
+        self.directory.path().join("storage/docker/registry/v2/blobs")
     }
 
     /// Copies the images that match `patterns` (`library/redis:*`) from the layout.
