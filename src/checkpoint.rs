@@ -24,6 +24,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Classified, ErrorKind};
+use crate::linux::fs::open_private;
 
 pub(crate) use v1::{ConfigV1, ContainerV1, OwnerV1, RecordV1};
 
@@ -109,7 +110,8 @@ pub(crate) fn write<T: Frozen>(path: &Path, value: &T) -> Result<(), CheckpointE
     let frame = encode(path, value)?;
     let temporary = path.with_extension("new");
     let file = |error| CheckpointError::File { action: "write", path: path.to_owned(), error };
-    let written = fs::File::create(&temporary)
+    let mut options = fs::OpenOptions::new();
+    let written = open_private(options.write(true).create(true).truncate(true), &temporary)
         .and_then(|mut out| out.write_all(&frame))
         .and_then(|()| fs::rename(&temporary, path));
     written.map_err(|error| {

@@ -167,7 +167,7 @@ fn require_root() -> Result<(), Error> {
 
 /// Root may write everywhere, but for file systems that are read-only.
 fn make(directory: &Path) -> Result<(), Error> {
-    fs::create_dir_all(directory)
+    linux::fs::make_directories(directory, linux::fs::SHARED)
         .and_then(|()| linux::fs::writable(directory))
         .map_err(|error| unusable(directory, &error))
 }
@@ -268,7 +268,8 @@ fn continue_numbering(paths: &Paths) -> Result<Start, Error> {
     let fresh = Start::fresh();
     let (epoch, starts) = known.unwrap_or_else(|| (fresh.epoch.to_string(), 0));
     let temporary = path.with_extension("new");
-    fs::write(&temporary, format!("{epoch} {}\n", starts + 1))
+    linux::fs::open_private(OpenOptions::new().write(true).create(true).truncate(true), &temporary)
+        .and_then(|mut file| writeln!(file, "{epoch} {}", starts + 1))
         .and_then(|()| fs::rename(&temporary, &path))
         .map_err(|error| unusable(&path, &error))?;
     Ok(Start { epoch: epoch.into(), next_seq: starts * limits::EVENTS_OF_A_START + 1, ..fresh })
@@ -294,9 +295,10 @@ pub(crate) struct DirectoryLock {
 
 impl DirectoryLock {
     fn take(path: &Path) -> Result<Self, Error> {
-        let open =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
-        let mut file = open.map_err(|error| unusable(path, &error))?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let opened = linux::fs::open_private(&mut options, path);
+        let mut file = opened.map_err(|error| unusable(path, &error))?;
         if file.try_lock().is_err() {
             let mut holder = String::new();
             // Told as it stands; a holder that has not written its pid yet is simply not named.

@@ -7,12 +7,13 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use super::claim::Claim;
 use crate::error::{Classified, ErrorKind, Stage};
 use crate::linux;
+use crate::linux::fs::{SHARED, make_directories, open_private};
 use crate::model::ContainerId;
 use crate::paths::Paths;
 
@@ -80,7 +81,7 @@ impl RunLock {
     pub fn take(paths: &Paths, id: &ContainerId) -> Result<Self, NotLocked> {
         let path = paths.run_lock(id);
         let failed = |error| NotLocked::File { path: path.clone(), error };
-        fs::create_dir_all(paths.run_locks()).map_err(failed)?;
+        make_directories(&paths.run_locks(), SHARED).map_err(failed)?;
         loop {
             if let Some(file) = create(&path, &std::process::id().to_string()).map_err(failed)? {
                 return Self { path, file, claim: None }.claimed(paths, id);
@@ -116,7 +117,7 @@ impl RunLock {
     pub(crate) fn take_now(paths: &Paths, id: &ContainerId) -> Result<Self, NotLocked> {
         let path = paths.run_lock(id);
         let failed = |error| NotLocked::File { path: path.clone(), error };
-        fs::create_dir_all(paths.run_locks()).map_err(failed)?;
+        make_directories(&paths.run_locks(), SHARED).map_err(failed)?;
         let holder = format!("{AGENT}{}", std::process::id());
         if let Some(file) = create(&path, &holder).map_err(failed)? {
             return Self { path, file, claim: None }.claimed(paths, id);
@@ -142,7 +143,7 @@ impl RunLock {
     /// its owner lives, or somebody else buries it.
     pub(crate) fn claim(paths: &Paths, id: &ContainerId) -> Option<Self> {
         let path = paths.run_lock(id);
-        fs::create_dir_all(paths.run_locks()).ok()?;
+        make_directories(&paths.run_locks(), SHARED).ok()?;
         if let Some(file) = create(&path, BURYING).ok()? {
             return Self { path, file, claim: None }.claimed(paths, id).ok();
         }
@@ -194,7 +195,7 @@ impl Drop for RunLock {
 fn create(path: &Path, text: &str) -> io::Result<Option<File>> {
     // No container id begins with a dot, so a sweep leaves it alone.
     let unnamed = path.with_file_name(format!(".{}", uuid::Uuid::new_v4().simple()));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unnamed)?;
+    let mut file = open_private(OpenOptions::new().write(true).create_new(true), &unnamed)?;
     let named = file
         .try_lock()
         .map_err(io::Error::from)

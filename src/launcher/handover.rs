@@ -48,6 +48,11 @@ pub(super) fn hand_over(
 /// Empty from now on; the init writes into it once.
 fn open_status(path: &Path) -> Result<OwnedFd, linux::Error> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)
-        .map_err(|errno| linux::Error::new(format!("open({path:?}, WRONLY|CREAT|TRUNC)"), errno))
+    let mode = Mode::RUSR | Mode::WUSR;
+    let file = rustix::fs::open(path, flags, mode)
+        .map_err(|errno| linux::Error::new(format!("open({path:?}, WRONLY|CREAT|TRUNC)"), errno))?;
+    // The umask may be one that shuts out ourselves.
+    rustix::fs::fchmod(&file, mode)
+        .map_err(|errno| linux::Error::new(format!("fchmod({path:?}, 0600)"), errno))?;
+    Ok(file)
 }

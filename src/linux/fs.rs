@@ -19,9 +19,11 @@ use super::Error;
 use super::error::Called;
 
 mod copy;
+mod make;
 mod remove;
 
 pub use copy::copy_content;
+pub use make::{PRIVATE, SHARED, make_directories, open_private};
 pub use remove::{remove_path, remove_tree};
 pub use rustix::fs::{FlockOperation, Stat};
 pub use rustix::io::Errno;

@@ -13,6 +13,7 @@ use super::backends::{self, Assembly, Backend, BackendError, Exposure};
 use super::stores::{ImageStore, StoreError, StoredImage};
 use crate::error::{Classified, ErrorKind};
 use crate::linux;
+use crate::linux::fs::{SHARED, make_directories};
 use crate::model::{ContainerId, Provisioned};
 use crate::paths::Paths;
 
@@ -34,7 +35,7 @@ impl Provisioner {
         backend: Option<&str>,
     ) -> Result<Self, ProvisionError> {
         let root = paths.provisioner();
-        std::fs::create_dir_all(&root).map_err(ProvisionError::file(&root))?;
+        make_directories(&root, SHARED).map_err(ProvisionError::file(&root))?;
         let backend = backends::choose(backend, &root)?;
         Ok(Self { paths, store, backend })
     }
@@ -71,7 +72,7 @@ impl Provisioner {
         image: &StoredImage,
         exposure: Exposure,
     ) -> Result<Provisioned, ProvisionError> {
-        std::fs::create_dir_all(directory).map_err(ProvisionError::file(directory))?;
+        make_directories(directory, SHARED).map_err(ProvisionError::file(directory))?;
         image.hold_for(owner)?;
         let name = Uuid::new_v4().to_string();
         let layers: Vec<PathBuf> = image.layers.iter().map(|layer| layer.path.clone()).collect();

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::linux::Error;
@@ -31,8 +31,8 @@ impl NamedLock {
     fn with(path: &Path, how: FlockOperation) -> Result<Option<Self>, Error> {
         loop {
             let mut options = OpenOptions::new();
-            options.write(true).create(true).truncate(false).mode(0o600);
-            let file = options.open(path).map_err(failed("open", path))?;
+            options.write(true).create(true).truncate(false);
+            let file = fs::open_private(&mut options, path).map_err(failed("open", path))?;
             if !fs::lock(&file, how)? {
                 return Ok(None);
             }

@@ -62,7 +62,8 @@ impl Provisioner {
             There::Else(reason) => return refuse(reason, ErrorKind::InvalidRequest),
         };
         if made {
-            std::fs::create_dir(&directory).map_err(ProvisionError::file(&directory))?;
+            fs::make_directories(&directory, fs::SHARED)
+                .map_err(ProvisionError::file(&directory))?;
         }
         let shown = self.show(image, &owner, &directory, made);
         if shown.is_err() {
@@ -238,7 +239,7 @@ fn whole(directory: &Path) -> Result<PathBuf, ProvisionError> {
 fn lock(owner: &Path) -> Result<NamedLock, ProvisionError> {
     let path = owner.with_extension("lock");
     if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).map_err(ProvisionError::file(parent))?;
+        fs::make_directories(parent, fs::SHARED).map_err(ProvisionError::file(parent))?;
     }
     NamedLock::take(&path).map_err(|error| kernel(&path, error))
 }

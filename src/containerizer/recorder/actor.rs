@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use longshore_actors::{Cx, Handler, Process, Reply};
 
+use super::files::make_directory;
 use super::messages::{Conclude, Create, Discard, Publish, Sandbox, Save};
 use crate::checkpoint::{self, CheckpointError, RecordV1};
 use crate::error::{Classified, ErrorKind, Stage, failure};
@@ -69,7 +70,7 @@ impl Classified for RecordError {
 }
 
 fn make(path: &Path) -> Result<(), RecordError> {
-    fs::create_dir_all(path).map_err(|error| RecordError {
+    make_directory(path).map_err(|error| RecordError {
         action: "create",
         path: path.to_owned(),
         error,
@@ -180,7 +181,7 @@ fn doom(paths: &Paths, id: &ContainerId) -> Result<Option<PathBuf>, RecordError>
     let doomed = trash.join(uuid::Uuid::new_v4().to_string());
     let mut moved = Ok(());
     for _ in 0..DOOM_ATTEMPTS {
-        moved = fs::create_dir_all(&trash).and_then(|()| fs::rename(&sandbox, &doomed));
+        moved = make_directory(&trash).and_then(|()| fs::rename(&sandbox, &doomed));
         // Somebody's last one out may remove the directory between the two steps, and also while it
         // is being made: then std finds a name that is taken by no directory.
         let raced = moved.as_ref().is_err_and(|error| {

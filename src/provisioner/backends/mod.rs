@@ -168,7 +168,7 @@ fn rootfs(directory: &Path, id: &str) -> PathBuf {
 
 /// Makes a directory and its parents; one that is there is fine.
 fn make(path: &Path) -> Result<(), BackendError> {
-    let made = std::fs::create_dir_all(path);
+    let made = fs::make_directories(path, fs::SHARED);
     made.map_err(|error| linux::Error::from_io(format!("mkdir({path:?})"), &error))
         .map_err(BackendError::kernel(path))
 }

@@ -25,7 +25,7 @@
 //! or for a deletion, and nothing in use goes away.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -78,13 +78,12 @@ impl Cache {
     pub(crate) fn open(root: &Path) -> Result<Arc<Self>, StoreError> {
         if let Some(parent) = root.parent() {
             // The work directory is not ours alone: its mode is as usual.
-            std::fs::create_dir_all(parent).map_err(StoreError::file(parent))?;
+            fs::make_directories(parent, fs::SHARED).map_err(StoreError::file(parent))?;
         }
         for part in PARTS {
             // Layers hold setuid programs: no way in for the host's users.
             let path = root.join(part);
-            let mut builder = DirBuilder::new();
-            let made = builder.recursive(true).mode(0o700).create(&path);
+            let made = fs::make_directories(&path, 0o700);
             made.map_err(StoreError::file(&path))?;
         }
         let root = std::path::absolute(root).map_err(StoreError::file(root))?;
@@ -325,8 +324,8 @@ impl Cache {
 /// Opens a file to lock, and makes it if it is missing.
 pub(super) fn lock_file(path: &Path) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    options.open(path).map_err(StoreError::file(path))
+    options.read(true).write(true).create(true).truncate(false);
+    fs::open_private(&mut options, path).map_err(StoreError::file(path))
 }
 
 /// The names in one directory of the store.

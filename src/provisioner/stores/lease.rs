@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -104,8 +103,8 @@ fn prefix(owner: &Path) -> String {
 
 fn create(path: &Path) -> Result<File, StoreError> {
     let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600);
-    options.open(path).map_err(StoreError::file(path))
+    options.write(true).create_new(true);
+    fs::open_private(&mut options, path).map_err(StoreError::file(path))
 }
 
 fn remove(path: &Path) -> Result<(), StoreError> {
