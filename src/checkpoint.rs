@@ -105,7 +105,8 @@ impl Classified for CheckpointError {
 
 /// Writes `value` to `path`, whole or not at all.
 ///
-/// Blocks: one write and one rename, no fsync.
+/// For this process' user alone: what a container is given may be secret. Blocks: one write and one
+/// rename, no fsync.
 pub(crate) fn write<T: Frozen>(path: &Path, value: &T) -> Result<(), CheckpointError> {
     let frame = encode(path, value)?;
     let temporary = path.with_extension("new");

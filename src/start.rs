@@ -78,6 +78,8 @@ struct Ground {
     lock: Option<DirectoryLock>,
     isolation: Vec<String>,
     isolators: Vec<Shared>,
+    /// Of containers that dead owners have left, there to clean up only.
+    undertakers: Vec<Shared>,
     launcher: Arc<AnyLauncher>,
     /// What executors are told.
     agent: Arc<AgentInfo>,
@@ -95,9 +97,13 @@ impl Ground {
         if config.launcher() == LauncherKind::Linux {
             require_root()?;
         }
-        for directory in [paths.work_dir(), paths.runtime_dir(), &paths.containers()] {
+        for directory in [paths.work_dir(), paths.runtime_dir()] {
             make(directory)?;
         }
+        // Arguments, environments and credentials stand in the checkpoints.
+        let containers = paths.containers();
+        linux::fs::make_closed(&containers, linux::fs::CLOSED)
+            .map_err(|error| unusable(&containers, &error))?;
         let (lock, looker) = match config.lifetime {
             Lifetime::Independent => {
                 (Some(DirectoryLock::take(&paths.runtime_dir().join("agent.lock"))?), Looker::Agent)
@@ -127,6 +133,11 @@ impl Ground {
         let provisioner = Provisioner::new(paths.clone(), store.clone(), backend.as_deref())
             .map_err(|error| Error::wrap(Stage::Configure, error))?;
         let orphans = find_orphans(paths, looker)?;
+        // Their owners may have had other isolators than we have.
+        let undertakers = match orphans.is_empty() {
+            true => Vec::new(),
+            false => isolators::create_others(&host),
+        };
         // Sandboxes whose remover died. Another process may be at it too: absent is fine.
         let _ = fs::remove_dir_all(paths.trash());
         let (records, numbering) = match looker {
@@ -137,6 +148,7 @@ impl Ground {
             lock,
             isolation: selection.isolation,
             isolators,
+            undertakers: undertakers.into_iter().map(Shared::from).collect(),
             launcher: Arc::new(launcher),
             agent: Arc::new(told(&config.agent)),
             store,
@@ -369,15 +381,17 @@ impl System<'_> {
         images: Handle<GetImage>,
     ) -> Result<Lane, Error> {
         let place = || Placement::Arbiter("kernel", index);
-        let mut shells = Vec::with_capacity(ground.isolators.len());
-        for isolator in &ground.isolators {
+        let spawn_shell = |isolator: &Shared| {
             let (name, isolator) = (isolator.name(), isolator.clone());
             let actor = format!("isolator {name} #{index}");
-            shells.push((name, self.spawn(actor, place(), || IsolatorActor::new(isolator))?));
-        }
+            Ok((name, self.spawn(actor, place(), || IsolatorActor::new(isolator))?))
+        };
+        let shells = ground.isolators.iter().map(spawn_shell).collect::<Result<Vec<_>, Error>>()?;
+        let undertakers =
+            ground.undertakers.iter().map(spawn_shell).collect::<Result<_, Error>>()?;
         let chain = shells.clone();
-        let isolation =
-            self.spawn(format!("isolation #{index}"), place(), || Isolation::new(chain))?;
+        let isolation = self
+            .spawn(format!("isolation #{index}"), place(), || Isolation::new(chain, undertakers))?;
         let shared = Arc::clone(&ground.provisioner);
         let exposure = match self.config.rootfs_mount {
             RootfsMount::Private => Exposure::Private,

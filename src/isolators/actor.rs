@@ -168,9 +168,14 @@ pub(crate) struct Isolation {
 }
 
 impl Isolation {
-    /// `isolators` in table order, with their names.
-    pub(crate) fn new(isolators: Vec<(&'static str, Pid<IsolatorActor>)>) -> Self {
-        Self { chain: Chain { isolators: isolators.into() } }
+    /// `isolators` in table order, with their names; `undertakers` take part in no launch, but clean
+    /// up what isolators of their name have left of another owner's containers.
+    pub(crate) fn new(
+        isolators: Vec<(&'static str, Pid<IsolatorActor>)>,
+        undertakers: Vec<(&'static str, Pid<IsolatorActor>)>,
+    ) -> Self {
+        let (isolators, undertakers) = (isolators.into(), undertakers.into());
+        Self { chain: Chain { isolators, undertakers } }
     }
 
     /// Runs `work` beside other containers' work and answers with what it yields.
@@ -228,6 +233,7 @@ impl Handler<Cleanup> for Isolation {
 #[derive(Clone)]
 struct Chain {
     isolators: Arc<[(&'static str, Pid<IsolatorActor>)]>,
+    undertakers: Arc<[(&'static str, Pid<IsolatorActor>)]>,
 }
 
 impl Chain {
@@ -304,7 +310,7 @@ impl Chain {
 
     async fn cleanup(&self, message: Cleanup) -> Result<(), Vec<Failure>> {
         let mut failures = Vec::new();
-        for (name, isolator) in self.isolators.iter().rev() {
+        for (name, isolator) in self.isolators.iter().chain(&*self.undertakers).rev() {
             let remembered = of(&message.remembered, name);
             let container_id: ContainerId = message.container_id.clone();
             let call = Call { container_id, remembered, call: CleanupOne {} };

@@ -214,6 +214,22 @@ pub(crate) fn create(host: &Host, registered: &[Registered]) -> Result<Vec<Made>
     built_in.chain(embedders).collect()
 }
 
+/// Makes the built-in isolators that `host.isolation` does not name, for what they have left of
+/// containers whose owner had others: `cleanup` goes by the id alone.
+///
+/// One that this host cannot give is left out: it could have made nothing here.
+pub(crate) fn create_others(host: &Host) -> Vec<Made> {
+    let others = TABLE.iter().filter(|entry| host.isolation.iter().all(|name| name != entry.name));
+    let made = others.filter_map(|entry| match (entry.create)(host) {
+        Ok(isolator) => Some(Made { isolator, whose: Whose::BuiltIn }),
+        Err(error) => {
+            tracing::debug!(isolator = entry.name, %error, "has nothing to clean up");
+            None
+        }
+    });
+    made.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -38,7 +38,7 @@ mod tests;
 
 pub use erased::DynIsolator;
 use erased::{Entry, entry};
-pub(crate) use erased::{Registered, create};
+pub(crate) use erased::{Registered, create, create_others};
 pub use selection::{
     Asked, DEFAULT_FOR_IMAGES, DEFAULT_WITHOUT_IMAGE, ImageProvider, LauncherKind, SelectError,
     Selection, select,

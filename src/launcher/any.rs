@@ -8,14 +8,15 @@ use crate::isolators::LauncherKind;
 use crate::linux::cgroups::Cgroups;
 use crate::linux::{capabilities, tree};
 use crate::model::ContainerId;
+use crate::paths;
 
 /// Starts inits and ends containers. One for all containers; shared by threads.
 #[derive(Debug)]
 pub enum AnyLauncher {
     /// With namespaces and cgroups.
     Linux(LinuxLauncher),
-    /// With nothing but a session.
-    Posix(PosixLauncher),
+    /// With nothing but a session; and the cgroups, for what a dead owner that had them has left.
+    Posix(PosixLauncher, Arc<Cgroups>),
 }
 
 impl AnyLauncher {
@@ -23,7 +24,7 @@ impl AnyLauncher {
     pub fn new(kind: LauncherKind, cgroups: Arc<Cgroups>) -> Result<Self, LauncherError> {
         Ok(match kind {
             LauncherKind::Linux => Self::Linux(LinuxLauncher::new(cgroups)?),
-            LauncherKind::Posix => Self::Posix(PosixLauncher::new()?),
+            LauncherKind::Posix => Self::Posix(PosixLauncher::new()?, cgroups),
         })
     }
 
@@ -31,12 +32,12 @@ impl AnyLauncher {
     pub fn fork(&self, request: ForkRequest) -> Result<Child, LauncherError> {
         match self {
             Self::Linux(linux) => linux.fork(request),
-            Self::Posix(posix) => posix.fork(request),
+            Self::Posix(posix, _) => posix.fork(request),
         }
     }
 
-    /// As [`LinuxLauncher::kill`]. Also ends what the posix launcher of an owner that is dead now has
-    /// started: it has no cgroup, and its init must not be killed before its tree.
+    /// As [`LinuxLauncher::kill`]. Also ends what the other launcher has started for an owner that is
+    /// dead now: of posix, there is no cgroup, and the init must not be killed before its tree.
     pub fn kill(
         &self,
         id: &ContainerId,
@@ -50,7 +51,10 @@ impl AnyLauncher {
                 }
                 linux.kill(id, init, deadline)
             }
-            Self::Posix(posix) => posix.kill(init, deadline),
+            Self::Posix(posix, cgroups) => {
+                posix.kill(init, deadline)?;
+                Ok(cgroups.kill_group_kill(&paths::cgroup(id), deadline)?)
+            }
         }
     }
 
@@ -58,7 +62,7 @@ impl AnyLauncher {
     pub fn forget(&self, id: &ContainerId) -> Result<(), LauncherError> {
         match self {
             Self::Linux(linux) => linux.forget(id),
-            Self::Posix(_) => Ok(()),
+            Self::Posix(_, cgroups) => Ok(cgroups.kill_group_remove(&paths::cgroup(id))?),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::backends::{self, Assembly, Backend, BackendError, Exposure};
 use super::stores::{ImageStore, StoreError, StoredImage};
 use crate::error::{Classified, ErrorKind};
 use crate::linux;
-use crate::linux::fs::{SHARED, make_directories};
+use crate::linux::fs::{CLOSED, SHARED, make_closed, make_directories};
 use crate::model::{ContainerId, Provisioned};
 use crate::paths::Paths;
 
@@ -35,7 +35,8 @@ impl Provisioner {
         backend: Option<&str>,
     ) -> Result<Self, ProvisionError> {
         let root = paths.provisioner();
-        make_directories(&root, SHARED).map_err(ProvisionError::file(&root))?;
+        // What a container's root makes set-user-ID must not be within reach of the host's users.
+        make_closed(&root, CLOSED).map_err(ProvisionError::file(&root))?;
         let backend = backends::choose(backend, &root)?;
         Ok(Self { paths, store, backend })
     }

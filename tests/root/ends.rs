@@ -161,6 +161,53 @@ fn when_a_run_is_killed_its_payload_dies_and_the_next_run_removes_the_rest() {
 }
 
 #[test]
+fn the_next_run_removes_what_isolators_have_left_that_it_does_not_use_itself() {
+    require!(root, overlayfs);
+    for next in [&["--isolation", "posix/cpu"][..], &["--launcher", "posix"]] {
+        let world = World::new();
+        let mut run = world.longshore("run");
+        run.args(["--name", "lost", "--image", &Images::busybox()]);
+        run.args(["--command", "exec sleep 1000", "--json-events", "-"]);
+        let mut running = start(&mut run);
+        let event = running.wait_for_line("\"event\":\"running\"");
+        let pid = events(&event)[0]["pid"].as_i64().expect("it says which process runs");
+        let payload = Process::find(i32::try_from(pid).expect("a pid")).expect("it runs");
+        running.process().signal(Signal::KILL);
+        assert_eq!(running.finish().code(), 137);
+        assert!(payload.ends_within(DEADLINE), "the payload outlives its run");
+        let mut other = world.longshore("run");
+        finish(other.args(next).args(["--command", "true"])).assert_code(0);
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn the_hosts_users_reach_neither_what_containers_write_nor_what_they_are_given() {
+    require!(root, overlayfs);
+    let world = World::new();
+    let mut run = world.longshore("run");
+    run.args(["--image", &Images::busybox(), "--env", "SECRET=hunter2", "--json-events", "-"]);
+    run.args(["--command", "exec sleep 1000"]);
+    let mut running = start(&mut run);
+    running.wait_for_line("\"event\":\"running\"");
+    // From within, because what is above a directory of a test keeps others out already.
+    let find = "find . -type f -readable -o -type f -perm /111 -executable";
+    for directory in [world.work_dir(), world.runtime_dir()] {
+        let found = std::process::Command::new("setpriv")
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", find])
+            .current_dir(&directory)
+            .output()
+            .expect("util-linux and findutils are there");
+        assert_eq!(String::from_utf8_lossy(&found.stdout), "", "in {}", directory.display());
+        let refused = String::from_utf8_lossy(&found.stderr).contains("containers");
+        assert!(refused, "it has looked, and was refused");
+    }
+    running.process().signal(Signal::TERM);
+    assert_ne!(running.finish().code(), 0);
+    world.assert_clean();
+}
+
+#[test]
 fn the_events_of_a_run_tell_its_life_in_order() {
     require!(root, overlayfs);
     let world = World::new();

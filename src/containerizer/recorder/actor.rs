@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use longshore_actors::{Cx, Handler, Process, Reply};
 
-use super::files::make_directory;
 use super::messages::{Conclude, Create, Discard, Publish, Sandbox, Save};
 use crate::checkpoint::{self, CheckpointError, RecordV1};
 use crate::error::{Classified, ErrorKind, Stage, failure};
 use crate::events::{self, EventHub};
+use crate::linux::fs::{CLOSED, SANDBOX, SHARED, make_closed, make_directories};
 use crate::model::{ContainerId, Failure};
 use crate::paths::Paths;
 
@@ -41,7 +41,9 @@ impl Recorder {
         make(&runtime)?;
         // Whoever had this name before has left its status here only if we died in between.
         remove_file(&self.paths.status(id))?;
-        make(&self.paths.sandbox(id))
+        // For its payload's user and group alone, who may make set-user-ID files in it.
+        let sandbox = self.paths.sandbox(id);
+        make_closed(&sandbox, SANDBOX).map_err(|error| uncreated(&sandbox, error))
     }
 }
 
@@ -70,11 +72,11 @@ impl Classified for RecordError {
 }
 
 fn make(path: &Path) -> Result<(), RecordError> {
-    make_directory(path).map_err(|error| RecordError {
-        action: "create",
-        path: path.to_owned(),
-        error,
-    })
+    make_directories(path, SHARED).map_err(|error| uncreated(path, error))
+}
+
+fn uncreated(path: &Path, error: io::Error) -> RecordError {
+    RecordError { action: "create", path: path.to_owned(), error }
 }
 
 fn remove_file(path: &Path) -> Result<(), RecordError> {
@@ -181,7 +183,7 @@ fn doom(paths: &Paths, id: &ContainerId) -> Result<Option<PathBuf>, RecordError>
     let doomed = trash.join(uuid::Uuid::new_v4().to_string());
     let mut moved = Ok(());
     for _ in 0..DOOM_ATTEMPTS {
-        moved = make_directory(&trash).and_then(|()| fs::rename(&sandbox, &doomed));
+        moved = make_closed(&trash, CLOSED).and_then(|()| fs::rename(&sandbox, &doomed));
         // Somebody's last one out may remove the directory between the two steps, and also while it
         // is being made: then std finds a name that is taken by no directory.
         let raced = moved.as_ref().is_err_and(|error| {

@@ -9,6 +9,12 @@ use std::path::Path;
 /// Mode of directories that others may look into and pass: payloads of other users do.
 pub const SHARED: u32 = 0o755;
 
+/// Mode of directories for our own user alone.
+pub const CLOSED: u32 = 0o700;
+
+/// Mode of sandboxes: for the payload's user and group alone.
+pub const SANDBOX: u32 = 0o750;
+
 /// Mode of files that are nobody else's business.
 pub const PRIVATE: u32 = 0o600;
 
@@ -20,6 +26,18 @@ pub fn make_directories(path: &Path, mode: u32) -> io::Result<()> {
                 return Err(error);
             };
             make_directories(parent, mode)?;
+            make(path, mode)
+        }
+        made => made,
+    }
+}
+
+/// Makes `path` with `mode`, and the parents that it lacks as [`SHARED`]: what is below is closed by
+/// this one directory. What is there stays as it is.
+pub fn make_closed(path: &Path, mode: u32) -> io::Result<()> {
+    match make(path, mode) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            make_directories(path.parent().ok_or(error)?, SHARED)?;
             make(path, mode)
         }
         made => made,
@@ -65,6 +83,14 @@ mod tests {
         fs::write(scratch.path().join("file"), "").expect("written");
         let error = make_directories(&scratch.path().join("file"), SHARED).expect_err("a file");
         assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn one_directory_is_closed_and_its_parents_can_be_passed() {
+        let scratch = tempfile::tempdir().expect("a scratch directory");
+        make_closed(&scratch.path().join("a/b"), CLOSED).expect("made");
+        let modes = ["a", "a/b"].map(|made| mode(&scratch.path().join(made)));
+        assert_eq!(modes, [SHARED, CLOSED]);
     }
 
     #[test]
