@@ -1,8 +1,8 @@
 //! Mesos' shapes of a container: on its own, an executor's, or a command executor's with its task.
 
+use core::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
