@@ -61,6 +61,20 @@ pub enum Since {
     },
 }
 
+impl Since {
+    /// After this notice: where a subscription goes on that had seen everything up to it. Keep it as
+    /// text by the JSON of the notice, whose `epoch` and `seq` say the same.
+    pub fn after(notice: &Notice) -> Self {
+        let (epoch, seq) = match notice {
+            Notice::Event(event) => (&event.epoch, event.seq),
+            Notice::Snapshot(snapshot) => (&snapshot.epoch, snapshot.seq),
+            // The snapshot that follows has not come yet: it is told again.
+            Notice::Lagged(lagged) => (&lagged.epoch, lagged.from_seq - 1),
+        };
+        Self::Seq { epoch: epoch.clone(), seq }
+    }
+}
+
 /// Where the numbering begins.
 #[derive(Debug, Clone)]
 pub struct Start {
