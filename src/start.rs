@@ -30,7 +30,8 @@ use crate::isolators::{self, Host, LauncherKind, Registered};
 use crate::launcher::actor::Launcher;
 use crate::launcher::{AnyLauncher, Lifetime};
 use crate::limits;
-use crate::linux::{self, cgroups::Cgroups};
+use crate::linux;
+use crate::linux::cgroups::{Cgroups, KeptRoot};
 use crate::model::{AgentInfo, ContainerId, Record};
 use crate::paths::Paths;
 use crate::provisioner::Provisioner;
@@ -104,7 +105,7 @@ impl Ground {
         let containers = paths.containers();
         linux::fs::make_closed(&containers, linux::fs::CLOSED)
             .map_err(|error| unusable(&containers, &error))?;
-        let (lock, looker) = match config.lifetime {
+        let (mut lock, looker) = match config.lifetime {
             Lifetime::Independent => {
                 (Some(DirectoryLock::take(&paths.runtime_dir().join("agent.lock"))?), Looker::Agent)
             }
@@ -113,6 +114,9 @@ impl Ground {
         let configure = |error: linux::Error| Error::wrap(Stage::Configure, error);
         let cgroups = Cgroups::detect(&config.cgroups_root, &paths.cgroup_mounts());
         let cgroups = Arc::new(cgroups.map_err(configure)?);
+        if let Some(lock) = &mut lock {
+            lock.roots = Some(cgroups.keep_root());
+        }
         let names: Vec<_> = registered.iter().map(|isolator| isolator.name).collect();
         let selection =
             config.selection_among(&names).map_err(|e| Error::wrap(Stage::Configure, e))?;
@@ -299,9 +303,12 @@ fn ended_snapshot(record: Record) -> ContainerSnapshot {
     snapshot
 }
 
-/// The lock of an agent on its runtime directory, flock(2); goes with the process.
+/// The lock of an agent on its runtime directory, flock(2); goes with the process. With it goes what
+/// an agent keeps between containers.
 #[derive(Debug)]
 pub(crate) struct DirectoryLock {
+    /// Given up first: the next agent may keep its own.
+    roots: Option<KeptRoot>,
     _file: File,
 }
 
@@ -323,7 +330,7 @@ impl DirectoryLock {
             .and_then(|()| file.rewind())
             .and_then(|()| write!(file, "{}", std::process::id()));
         written.map_err(|error| unusable(path, &error))?;
-        Ok(Self { _file: file })
+        Ok(Self { roots: None, _file: file })
     }
 }
 

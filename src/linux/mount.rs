@@ -21,6 +21,14 @@ pub(crate) fn copy_tree(path: &Path) -> Result<OwnedFd, Error> {
     open_tree(CWD, path, flags).called(|| format!("open_tree({path:?}, CLONE|RECURSIVE)"))
 }
 
+/// A detached copy that is read-only and on which no device opens, without the mounts below it.
+pub(crate) fn copy_read_only(path: &Path) -> Result<OwnedFd, Error> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let copy = open_tree(CWD, path, flags).called(|| format!("open_tree({path:?}, CLONE)"))?;
+    settle(&copy, MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV)?;
+    Ok(copy)
+}
+
 /// The kernel's `struct mount_attr`.
 #[repr(C)]
 struct MountAttr {

@@ -192,10 +192,16 @@ impl Handler<Unprovision> for ProvisionerActor {
             let kind = ErrorKind::Conflict;
             return Reply::Now(Err(Failure { stage: Stage::Destroy, kind, errno: None, message }));
         }
+        // Then a second thread would cost more than the removal.
+        let untouched = self.provisioner.destroy_untouched(&id);
         let provisioner = Arc::clone(&self.provisioner);
-        // What a payload has written can be large.
-        Reply::Later(cx.blocking("bulk", "unprovision", move |_| {
+        let destroy = move |provisioner: &Provisioner| {
             provisioner.destroy(&id).map_err(|error| failure(Stage::Destroy, &error))
-        }))
+        };
+        if untouched {
+            return Reply::Now(destroy(&provisioner));
+        }
+        // What a payload has written can be large.
+        Reply::Later(cx.blocking("bulk", "unprovision", move |_| destroy(&provisioner)))
     }
 }

@@ -116,6 +116,23 @@ impl Provisioner {
         Ok(())
     }
 
+    /// Removes what backends have made for a container that has written nothing: a few calls, fit for
+    /// a thread that serves others. `false`: there is more, and [`Self::destroy`] goes on from there.
+    pub fn destroy_untouched(&self, id: &ContainerId) -> bool {
+        let root = self.paths.provisioned(id).join("backends");
+        let Ok(backends) = names(&root) else { return false };
+        let done = backends.iter().all(|name| {
+            let directory = root.join(name);
+            let Ok(backend) = backends::find(&name.to_string_lossy()) else { return false };
+            let Ok(made) = made(&directory) else { return false };
+            made.iter().all(|id| backend.destroy_untouched(&directory, id))
+                && backends::removed(&directory.join("scratch"))
+                && backends::removed(&directory.join("rootfses"))
+                && backends::removed(&directory)
+        });
+        done && backends::removed(&root)
+    }
+
     /// The containers that have something on disk, for recovery.
     pub fn containers(&self) -> Result<Vec<ContainerId>, ProvisionError> {
         let mut found = Vec::new();

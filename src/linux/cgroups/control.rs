@@ -4,6 +4,9 @@ use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
 use crate::linux::Error;
 use crate::linux::error::Called;
 
@@ -16,9 +19,25 @@ pub(super) fn write(file: &Path, value: &str) -> Result<(), Error> {
         .called(|| format!("write({:?}, {value:?})", file.display().to_string()))
 }
 
-/// The whole file.
+/// The kernel fills the buffer with whole lines, so an answer that leaves room for another line is
+/// the last one.
+const LINE_MAX: usize = 1024;
+
+/// The whole file. Most have a line or two: one open, one read.
 pub(super) fn read(file: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(file).called(|| format!("read({:?})", file.display().to_string()))
+    let failed = |errno| Error::new(format!("read({:?})", file.display().to_string()), errno);
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let open = rustix::fs::open(file, flags, Mode::empty()).map_err(failed)?;
+    let mut buffer = [0; 4096];
+    let mut bytes = Vec::new();
+    loop {
+        let length = rustix::io::retry_on_intr(|| rustix::io::read(&open, &mut buffer));
+        let length = length.map_err(failed)?;
+        bytes.extend_from_slice(&buffer[..length]);
+        if length < buffer.len() - LINE_MAX {
+            return String::from_utf8(bytes).map_err(|_| failed(Errno::ILSEQ));
+        }
+    }
 }
 
 /// A file with one number.
@@ -27,7 +46,7 @@ pub(super) fn read_number(file: &Path) -> Result<u64, Error> {
     text.trim().parse().map_err(|_| {
         let what =
             format!("read({:?}): {:?} is no number", file.display().to_string(), text.trim());
-        Error::new(what, rustix::io::Errno::INVAL)
+        Error::new(what, Errno::INVAL)
     })
 }
 
@@ -50,7 +69,7 @@ pub(super) fn keyed(text: &str, key: &str) -> Option<u64> {
 
 /// The file or its cgroup is not there. A control file of a cgroup that is being removed is ENODEV.
 pub(super) fn is_missing(error: &Error) -> bool {
-    matches!(error.errno, rustix::io::Errno::NOENT | rustix::io::Errno::NODEV)
+    matches!(error.errno, Errno::NOENT | Errno::NODEV)
 }
 
 #[cfg(test)]
@@ -63,6 +82,17 @@ mod tests {
         assert_eq!(keyed(text, "oom_kill"), Some(3));
         assert_eq!(keyed(text, "oom"), Some(1));
         assert_eq!(keyed(text, "oom_group_kill"), None);
+    }
+
+    #[test]
+    fn a_file_is_read_to_its_end_whatever_its_length() {
+        let directory = tempfile::tempdir().expect("a scratch directory");
+        let file = directory.path().join("cgroup.procs");
+        for length in [0, 1, 3071, 3072, 4095, 4096, 4097, 20_000] {
+            let text: String = ('0'..='9').cycle().take(length).collect();
+            std::fs::write(&file, &text).expect("written");
+            assert_eq!(read(&file).expect("read"), text, "{length}");
+        }
     }
 
     #[test]

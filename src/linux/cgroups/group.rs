@@ -38,7 +38,8 @@ pub struct MemoryUsage {
 /// How often memory ran out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemoryEvents {
-    /// The limit was in the way, and nothing could be reclaimed. Without it a kill is the host's.
+    /// The limit was in the way, and nothing could be reclaimed. Without it a kill is the host's;
+    /// where nobody was killed, v1 is not asked.
     pub at_limit: bool,
     /// Processes that an OOM killer ended, the host's included. v1 has it since Linux 4.13.
     pub oom_kills: u64,

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
@@ -26,6 +27,27 @@ pub struct Cgroups {
     /// Containers' paths that somebody else's processes live in: a launch that met them made nothing
     /// there, and its undoing must not touch what is there.
     strangers: Mutex<BTreeSet<PathBuf>>,
+    /// Somebody holds a [`KeptRoot`].
+    keep: AtomicBool,
+}
+
+/// Keeps our roots while no container is there: making and removing them for each container costs as
+/// much as its own cgroups. Dropped: roots that nobody uses are removed, and again with the last
+/// container of each.
+#[derive(Debug)]
+#[must_use = "the roots are kept while it lives"]
+pub struct KeptRoot {
+    cgroups: Arc<Cgroups>,
+}
+
+impl Drop for KeptRoot {
+    fn drop(&mut self) {
+        self.cgroups.keep.store(false, Ordering::SeqCst);
+        for mount in self.cgroups.mounts() {
+            // Like every root that cannot go, it is empty, marked, and removed by whoever comes next.
+            let _ = tree::remove_root(mount, &self.cgroups.root);
+        }
+    }
 }
 
 impl Cgroups {
@@ -50,7 +72,19 @@ impl Cgroups {
         if root.as_os_str().is_empty() || !root.components().all(normal) {
             return Err(Error::new(format!("cgroups root {}", tree::quoted(&root)), Errno::INVAL));
         }
-        Ok(Self { layout, root, made: Mutex::default(), strangers: Mutex::default() })
+        Ok(Self {
+            layout,
+            root,
+            made: Mutex::default(),
+            strangers: Mutex::default(),
+            keep: AtomicBool::new(false),
+        })
+    }
+
+    /// Leaves the roots in place between containers, as long as the answer lives.
+    pub fn keep_root(self: &Arc<Self>) -> KeptRoot {
+        self.keep.store(true, Ordering::SeqCst);
+        KeptRoot { cgroups: Arc::clone(self) }
     }
 
     /// The interface of `controller` on this host; `None` where it is not mounted.
@@ -92,7 +126,7 @@ impl Cgroups {
         Ok(groups)
     }
 
-    /// Removes a container's cgroups, and the roots that Longshore made and nobody uses any more.
+    /// Removes a container's cgroups, and the roots that Longshore made and nobody uses or keeps.
     ///
     /// Repeatable; a missing cgroup is done. The processes must be gone: EBUSY after some seconds.
     pub fn remove(&self, controllers: &[Controller], path: &Path) -> Result<(), Error> {
@@ -171,14 +205,14 @@ impl Cgroups {
         leftover: Leftover,
     ) -> Result<(), Error> {
         let needs = self.needs(mount);
-        tree::make_root(mount, &self.root, needs)?;
-        let mut parent = mount.join(&self.root);
-        for level in path.parent().into_iter().flatten() {
-            parent.push(level);
-            tree::make(&parent, needs)?;
-        }
         let directory = group.directory();
-        let made = tree::make(directory, needs)?;
+        let made = match tree::make(directory, needs) {
+            Err(error) if error.errno == Errno::NOENT => {
+                self.make_parents(mount, path, needs)?;
+                tree::make(directory, needs)?
+            }
+            made => made?,
+        };
         if made == tree::Made::Before && !self.is_ours(directory) {
             leftover.settle(directory, needs)?;
         }
@@ -187,6 +221,16 @@ impl Cgroups {
             Version::V1 => Ok(()),
             Version::V2 => tree::make(&group.processes(), needs).map(|_| ()),
         }
+    }
+
+    fn make_parents(&self, mount: &Path, path: &Path, needs: tree::Needs) -> Result<(), Error> {
+        tree::make_root(mount, &self.root, needs)?;
+        let mut parent = mount.join(&self.root);
+        for level in path.parent().into_iter().flatten() {
+            parent.push(level);
+            tree::make(&parent, needs)?;
+        }
+        Ok(())
     }
 
     pub(super) fn remove_group(&self, path: &Path, directory: &Path) -> Result<(), Error> {
@@ -201,6 +245,9 @@ impl Cgroups {
                 Err(error) if matches!(error.errno, Errno::BUSY | Errno::NOTEMPTY) => {}
                 other => other?,
             }
+        }
+        if self.keep.load(Ordering::SeqCst) {
+            return Ok(());
         }
         match self.mounts().into_iter().find(|mount| directory.starts_with(mount)) {
             Some(mount) => tree::remove_root(mount, &self.root),

@@ -108,6 +108,10 @@ fn kill_v2(directory: &Path, until: Instant) -> Result<(), Error> {
     let (kill, events) = (directory.join("cgroup.kill"), directory.join("cgroup.events"));
     let watched = File::open(&events).called(|| format!("open({})", tree::quoted(&events)))?;
     loop {
+        // Who is not there cannot fork.
+        if !is_populated(&watched, &events)? {
+            return Ok(());
+        }
         match write(&kill, "1") {
             Err(error) if is_missing(&error) && directory.is_dir() => {
                 return kill_by_signals(directory, until);
@@ -116,9 +120,6 @@ fn kill_v2(directory: &Path, until: Instant) -> Result<(), Error> {
         }
         if !wait_for_change(&watched, &events, until)? {
             return Err(timed_out(directory));
-        }
-        if !is_populated(&watched, &events)? {
-            return Ok(());
         }
     }
 }

@@ -29,5 +29,5 @@ mod v2;
 
 pub use detect::{Controller, Version};
 pub use group::{CpuUsage, Group, MemoryEvents, MemoryUsage};
-pub use hierarchies::Cgroups;
+pub use hierarchies::{Cgroups, KeptRoot};
 pub use oom::OomNotifier;

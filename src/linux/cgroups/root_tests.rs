@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
@@ -13,7 +14,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A root of its own, removed when the test ends, however it ends.
 struct World {
-    cgroups: Cgroups,
+    cgroups: Arc<Cgroups>,
     children: Vec<Child>,
 }
 
@@ -21,7 +22,7 @@ impl World {
     fn new() -> Self {
         let root = format!("longshore-test-{}", uuid::Uuid::new_v4().simple());
         let cgroups = Cgroups::detect(&root, Path::new("/nowhere")).expect("hierarchies are found");
-        Self { cgroups, children: Vec::new() }
+        Self { cgroups: Arc::new(cgroups), children: Vec::new() }
     }
 
     /// A program that joins `directories` by itself, as the init does, and then goes on as `script`.
@@ -237,6 +238,28 @@ fn one_of_two_users_of_a_root_leaves_it_to_the_other() {
     world.cgroups.remove(&[Controller::Memory], a).expect("removed");
     assert!(world.cgroups.group(Controller::Memory, b).expect("there").directory().is_dir());
     world.cgroups.remove(&[Controller::Memory], b).expect("removed");
+    world.assert_clean();
+}
+
+#[test]
+fn a_kept_root_outlives_its_containers_and_goes_when_nobody_keeps_it() {
+    let world = World::new();
+    let cgroups = &world.cgroups;
+    let group = cgroups.group(Controller::Memory, Path::new("a")).expect("mounted");
+    let root = group.directory().parent().expect("our root");
+    let mount = root.parent().expect("the hierarchy");
+    let kept = cgroups.keep_root();
+    for _ in 0..2 {
+        cgroups.create(&[Controller::Memory], Path::new("a")).expect("made");
+        cgroups.remove(&[Controller::Memory], Path::new("a")).expect("removed");
+        assert!(root.is_dir());
+    }
+    // As another process that shares it may do.
+    tree::remove_root(mount, cgroups.root()).expect("removed");
+    cgroups.create(&[Controller::Memory], Path::new("a")).expect("made with its root");
+    drop(kept);
+    assert!(root.is_dir(), "it is in use");
+    cgroups.remove(&[Controller::Memory], Path::new("a")).expect("removed");
     world.assert_clean();
 }
 

@@ -93,10 +93,16 @@ pub(super) fn remove(directory: &Path) -> Result<(), Error> {
 /// The same, without patience.
 pub(super) fn remove_now(directory: &Path) -> Result<(), Error> {
     // Most have nothing below, or just the leaf of v2: listing a cgroup costs more than removing it.
-    let _ = rustix::fs::rmdir(directory.join("leaf"));
+    let is_in_use = |error: &Error| matches!(error.errno, Errno::BUSY | Errno::NOTEMPTY);
     match remove_one(directory) {
-        Err(error) if matches!(error.errno, Errno::BUSY | Errno::NOTEMPTY) => {}
+        Err(error) if is_in_use(&error) => {}
         other => return other,
+    }
+    if rustix::fs::rmdir(directory.join("leaf")).is_ok() {
+        match remove_one(directory) {
+            Err(error) if is_in_use(&error) => {}
+            other => return other,
+        }
     }
     for child in children(directory)? {
         remove_now(&child)?;

@@ -75,10 +75,10 @@ pub(super) fn memory_events(directory: &Path) -> Result<MemoryEvents, Error> {
         Err(error) if is_missing(&error) => String::new(),
         other => other?,
     };
-    Ok(MemoryEvents {
-        at_limit: was_at_limit(directory)?,
-        oom_kills: keyed(&control, "oom_kill").unwrap_or(0),
-    })
+    let oom_kills = keyed(&control, "oom_kill");
+    // Most containers end without a kill, and nobody asks why nobody was killed.
+    let at_limit = oom_kills != Some(0) && was_at_limit(directory)?;
+    Ok(MemoryEvents { at_limit, oom_kills: oom_kills.unwrap_or(0) })
 }
 
 /// Linux 6.18 does not count `memory.failcnt` any more, so the peak tells. Charges come in batches
@@ -123,6 +123,14 @@ mod tests {
         let directory = fake(&[("memory.limit_in_bytes", "")]);
         set_memory(directory.path(), 33_554_432).expect("written");
         assert_eq!(text(&directory, "memory.limit_in_bytes"), "33554432");
+    }
+
+    #[test]
+    fn without_a_kill_only_the_count_is_read() {
+        let directory =
+            fake(&[("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 0\n")]);
+        let events = memory_events(directory.path()).expect("read");
+        assert_eq!(events, MemoryEvents::default());
     }
 
     #[test]

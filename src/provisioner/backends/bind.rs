@@ -1,14 +1,14 @@
 //! `bind`: an image of one layer, shown read-only where it is. Nothing is copied and nothing can be
 //! written; mount points of the container must exist in the image.
 //!
-//! Kernel: bind mounts; a detached one with open_tree(2), Linux 5.2.
+//! Kernel: bind mounts; a detached one with open_tree(2), Linux 5.2, and mount_setattr(2), 5.12.
 //! Undo: unmount (if on the host).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::{Assembled, Assembly, Backend, BackendError, Exposure, make};
-use crate::linux::overlay;
+use crate::linux::{self, overlay};
 use crate::model::Rootfs;
 
 /// See the module.
@@ -42,14 +42,18 @@ impl Backend for Bind {
             return Err(BackendError::Image { backend: NAME, reason });
         };
         let target = assembly.rootfs();
-        make(&target)?;
-        mount(layer, &target).map_err(BackendError::kernel(&target))?;
         let rootfs = match assembly.exposure {
             Exposure::Host => {
-                overlay::share_one_way(&target).map_err(BackendError::kernel(&target))?;
+                make(&target)?;
+                mount(layer, &target)
+                    .and_then(|()| overlay::share_one_way(&target))
+                    .map_err(BackendError::kernel(&target))?;
                 Rootfs::Directory(target)
             }
-            Exposure::Private => detached(target)?,
+            Exposure::Private => {
+                let detached = linux::mount::copy_read_only(layer);
+                Rootfs::Detached(Arc::new(detached.map_err(BackendError::kernel(layer))?))
+            }
         };
         Ok(Assembled { rootfs, ephemeral: Vec::new(), read_only: true })
     }
@@ -62,11 +66,4 @@ impl Backend for Bind {
 fn mount(layer: &Path, target: &Path) -> Result<(), crate::linux::Error> {
     overlay::bind_at(layer, target)?;
     overlay::remount_read_only(target)
-}
-
-/// The clone of a read-only mount is read-only: mount_setattr(2) is not needed.
-fn detached(target: PathBuf) -> Result<Rootfs, BackendError> {
-    let cloned = overlay::clone_mount(&target);
-    super::unmount(&target)?;
-    Ok(Rootfs::Detached(Arc::new(cloned.map_err(BackendError::kernel(&target))?)))
 }

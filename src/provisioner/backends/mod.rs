@@ -75,6 +75,13 @@ pub trait Backend: Debug + Sync {
     /// Removes what `provision` made for `id`, whole or in part. Absent is success, so a failed
     /// destroy is repeated.
     fn destroy(&self, directory: &Path, id: &str) -> Result<(), BackendError>;
+
+    /// The same in a few calls, for a root file system of `id` into which nothing was written.
+    /// `false`: there is more to do, and [`Backend::destroy`] does it.
+    fn destroy_untouched(&self, directory: &Path, id: &str) -> bool {
+        // What is mounted there is busy, what is not empty is not ours to decide.
+        removed(&rootfs(directory, id))
+    }
 }
 
 /// All backends, the preferred first. Overlay is immediate and shares the layers' pages; a copy
@@ -171,6 +178,11 @@ fn make(path: &Path) -> Result<(), BackendError> {
     let made = fs::make_directories(path, fs::SHARED);
     made.map_err(|error| linux::Error::from_io(format!("mkdir({path:?})"), &error))
         .map_err(BackendError::kernel(path))
+}
+
+/// Whether the directory `path` is not there any more.
+pub(super) fn removed(path: &Path) -> bool {
+    matches!(rustix::fs::rmdir(path), Ok(()) | Err(rustix::io::Errno::NOENT))
 }
 
 /// Unmounts what is at `path`, if anything is, and removes the then empty directory.

@@ -80,6 +80,18 @@ impl Backend for Overlay {
         let removed = fs::remove_path(&scratch.root).map_err(BackendError::kernel(scratch.root));
         unmounted.and(staged).and(removed)
     }
+
+    fn destroy_untouched(&self, directory: &Path, id: &str) -> bool {
+        let scratch = Scratch::of(directory, id);
+        // What overlayfs leaves of a volatile mount: kernel Documentation/filesystems/overlayfs.rst.
+        let work = scratch.work.join("work");
+        let mark = work.join("incompat/volatile");
+        let _ = rustix::fs::unlink(mark.join("dirty"));
+        let left = [&mark, &work.join("incompat"), &work, &scratch.work, &scratch.upper];
+        super::removed(&super::rootfs(directory, id))
+            && left.into_iter().all(|directory| super::removed(directory))
+            && super::removed(&scratch.root)
+    }
 }
 
 struct Scratch {
@@ -185,6 +197,26 @@ mod root_tests {
         drop(mount);
         Overlay.destroy(root.path(), "x").expect("destroyed");
         assert!(!scratch.root.try_exists().expect("looked"));
+    }
+
+    #[test]
+    fn what_nothing_was_written_into_goes_in_a_few_calls_and_anything_else_stays_whole() {
+        let root = tempfile::tempdir().expect("temporary directory");
+        let layers = layers(root.path(), 1);
+        for written in [false, true] {
+            let exposure = Exposure::Private;
+            let assembly = Assembly { layers: &layers, directory: root.path(), id: "z", exposure };
+            let made = Overlay.provision(&assembly).expect("provisioned");
+            let upper = Scratch::of(root.path(), "z").upper;
+            if written {
+                std::fs::write(upper.join("file"), "").expect("written");
+            }
+            drop(made);
+            assert_eq!(Overlay.destroy_untouched(root.path(), "z"), !written);
+            assert_eq!(upper.join("file").is_file(), written);
+            Overlay.destroy(root.path(), "z").expect("destroyed");
+            assert!(!upper.try_exists().expect("looked"));
+        }
     }
 
     #[test]
