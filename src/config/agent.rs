@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::{InvalidConfig, check_directory};
-use crate::limits;
 use crate::model::AgentInfo;
+use crate::{error, limits};
 
 /// Reads `--executor-environment-variables`: a JSON object of strings, or the path of a file with one
 /// (`/path` or `file:///path`).
@@ -19,8 +19,10 @@ pub fn executor_environment(text: &str) -> Result<BTreeMap<String, String>, Inva
     let variables = match path.starts_with('/') {
         true => {
             let read = std::fs::read_to_string(path);
-            let text = read.map_err(|error| wrong(format_args!("{path}: {error}")))?;
-            parse(&text).map_err(|reason| wrong(format_args!("{path}: {reason}")))?
+            let text = read.map_err(|error| {
+                wrong(format_args!("cannot be read from {path}: {}", error::chain(&error)))
+            })?;
+            parse(&text).map_err(|reason| wrong(format_args!("in {path} {reason}")))?
         }
         false => parse(text).map_err(wrong)?,
     };
@@ -119,7 +121,7 @@ mod tests {
             (r#"{"": "b"}"#, "not a name"),
             (r#"{"A=B": "b"}"#, "not a name"),
             (r#"{"A": "b\u0000c"}"#, "NUL"),
-            ("/no/such/file", "/no/such/file"),
+            ("/no/such/file", "cannot be read from /no/such/file: no such file or directory"),
         ] {
             let line = refused(text);
             assert!(line.contains(reason), "{text}: {line}");

@@ -8,8 +8,12 @@ use crate::support::{finish, start};
 
 use Act::{Bare, By, Run};
 
+/// What an agent gives executors.
+const FLAG: &str = "--executor-environment-variables";
 /// The value of a flag.
 const VALUE: &str = "configure: invalid value …";
+/// The flag that follows.
+const VARIABLES: &str = "configure: executor-environment-variables …";
 /// Numbers that no host could give.
 const RANGE: &str = "configure: … must be …";
 
@@ -44,6 +48,16 @@ pub(super) const CASES: &[Case] = &[
         "configure: … needs the isolator …",
     )
     .saying(&["memory", "cgroups/mem"]),
+    refused("variables that are no JSON", Run(&[FLAG, "A=b"]), 125, VARIABLES)
+        .saying(&["are no JSON"]),
+    refused("variables that are no object", Run(&[FLAG, "[]"]), 125, VARIABLES)
+        .saying(&["no JSON object of strings"]),
+    refused("a variable that is no string", Run(&[FLAG, "{\"A\": 7}"]), 125, VARIABLES)
+        .saying(&["\"A\" that is no string: 7"]),
+    refused("a variable without a name", Run(&[FLAG, "{\"\": \"b\"}"]), 125, VARIABLES)
+        .saying(&["not a name"]),
+    refused("variables in a file that is not there", Run(&[FLAG, "/no/such"]), 125, VARIABLES)
+        .saying(&["cannot be read from /no/such: no such file or directory"]),
     refused("memory that is no number", Run(&["--memory", "12Q"]), 125, VALUE)
         .saying(&["--memory", "\"12Q\"", "1024K"]),
     refused("no memory", Run(&["--memory", ""]), 125, VALUE).saying(&["--memory"]),
