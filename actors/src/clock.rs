@@ -102,6 +102,12 @@ impl Drop for StopOnDrop {
     }
 }
 
+/// `after` from `since`; whatever lies beyond a century is never waited for.
+pub(crate) fn later(since: Instant, after: Duration) -> Instant {
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    since + after.min(CENTURY)
+}
+
 impl Clock {
     /// The machine's monotonic clock.
     pub fn real() -> Self {
@@ -144,10 +150,10 @@ impl Clock {
     pub(crate) fn deadline(&self, after: Duration) -> (Instant, Instant) {
         if self.shared.work.is_some() || after < PRECISE_BELOW {
             let since = self.now();
-            return (since, since + after);
+            return (since, later(since, after));
         }
         let since = self.about_now();
-        (since, since + after + COARSENESS)
+        (since, later(since, after.saturating_add(COARSENESS)))
     }
 
     /// Nanoseconds from the clock's start to about now; never zero.
@@ -167,7 +173,7 @@ impl Clock {
         let sleeper = Arc::new(Sleeper(Mutex::new(None)));
         let woken = Arc::downgrade(&sleeper);
         let due: Arc<dyn Due> = Arc::<Sleeper>::clone(&sleeper);
-        let at = self.now() + duration;
+        let at = later(self.now(), duration);
         promise.on_discard(move |cause| {
             let promise = woken.upgrade().and_then(|sleeper| sleeper.take());
             if let Some(promise) = promise {
@@ -225,7 +231,7 @@ impl Clock {
     /// Calls `action` after `delay`.
     pub(crate) fn later(&self, delay: Duration, action: impl FnOnce() + Send + 'static) {
         let due: Arc<dyn Due> = Arc::new(Later(Mutex::new(Some(Box::new(action)))));
-        self.schedule(self.now() + delay, due);
+        self.schedule(later(self.now(), delay), due);
     }
 
     pub(crate) fn cancel(&self, id: TimerId) {

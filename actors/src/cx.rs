@@ -105,7 +105,8 @@ impl<P: Process> Cx<P> {
         let key = self.local.next_key();
         let due = Arc::new(TimerDue { core: Arc::downgrade(&self.core), key });
         // A timer that is due at once only queues its key: the table is looked at after this turn.
-        let id = self.core.control.runtime.clock.schedule(self.now() + delay, due);
+        let id =
+            self.core.control.runtime.clock.schedule(crate::clock::later(self.now(), delay), due);
         let timer = Timer { id, label, fire: Box::new(fire) };
         self.local.timers.borrow_mut().insert(key, timer);
         TimerKey(key)

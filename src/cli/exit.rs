@@ -18,9 +18,6 @@ const FAILED: u8 = 1;
 /// Other commands: there is no such image.
 const UNKNOWN: u8 = 4;
 
-/// signal(7): by which a limit kills.
-const SIGKILL: i32 = 9;
-
 /// Why the program ends with another code than 0, and what it says on stderr.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Complaint {
@@ -88,9 +85,9 @@ pub(crate) fn of_end(end: &End) -> Complaint {
     match &termination.limitation {
         Some(limitation) => {
             let message = &limitation.message;
-            let survived = match termination.signal {
-                Some(SIGKILL) => "",
-                Some(_) | None => "; the payload went on",
+            let survived = match termination.ended_by_limit() {
+                Some(_) => "",
+                None => "; the payload went on",
             };
             Complaint::new(code, format!("{}: {message}{survived}", Stage::Run))
         }

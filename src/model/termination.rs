@@ -80,6 +80,18 @@ pub struct Termination {
     pub stopped: bool,
 }
 
+impl Termination {
+    /// The limit, if it ended the payload; a kill for lack of memory may have struck only a child, and
+    /// the payload went on until it exited, was stopped, or timed out.
+    pub fn ended_by_limit(&self) -> Option<&Limitation> {
+        let killed = self.exit_code == WaitStatus::KILLED.exit_code();
+        let wanted = self.stopped || self.timed_out;
+        self.limitation
+            .as_ref()
+            .filter(|limit| limit.resource != LimitedResource::Mem || (killed && !wanted))
+    }
+}
+
 /// Why a container never ran, or what could not be undone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
@@ -120,10 +132,7 @@ impl End {
         let Some(termination) = &self.termination else {
             return self.failure.as_ref().map_or(Cause::Unknown, Cause::LaunchFailed);
         };
-        let killed = termination.exit_code == WaitStatus::KILLED.exit_code();
-        let ended_it =
-            |limitation: &&Limitation| killed || limitation.resource != LimitedResource::Mem;
-        match (termination.limitation.as_ref().filter(ended_it), termination.signal) {
+        match (termination.ended_by_limit(), termination.signal) {
             (Some(limitation), _) => Cause::Limited(limitation),
             (None, _) if termination.timed_out => Cause::TimedOut,
             (None, _) if termination.stopped => Cause::Stopped,
@@ -206,6 +215,9 @@ mod tests {
         let memory = limited(LimitedResource::Mem);
         let survived = Termination { limitation: Some(memory.clone()), ..exited.clone() };
         assert_eq!(ended(survived).cause(), Cause::Exited { code: 3 }, "a child was killed");
+        let outlived =
+            Termination { limitation: Some(memory.clone()), stopped: true, ..killed.clone() };
+        assert_eq!(ended(outlived).cause(), Cause::Stopped, "a child was killed before");
         let by_memory = ended(Termination { limitation: Some(memory.clone()), ..killed });
         assert_eq!(by_memory.cause(), Cause::Limited(&memory));
         let disk = limited(LimitedResource::Disk);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use longshore_actors::Clock;
 
-use super::support::{World, ask};
+use super::support::{Note, World, ask};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -99,4 +99,18 @@ fn timers_of_an_actor_that_ended_are_gone() {
     super::support::exit_of(&pid);
     world.runtime.clock().advance(SECOND);
     assert_eq!(world.so_far(), ["a finalizes: ended"]);
+}
+
+#[test]
+fn a_delay_that_no_instant_can_hold_is_never_over() {
+    for world in [World::real(), World::virtual_()] {
+        let pid = world.probe("a");
+        let forever = world.runtime.clock().after(Duration::MAX);
+        ask(&pid, |_, cx| {
+            cx.after(Duration::MAX, "never", |_, _| unreachable!("nobody lives that long"));
+        });
+        let answer = pid.dispatch(Note("x".into()), Duration::MAX);
+        answer.blocking_wait().into_result().expect("it is answered");
+        assert!(!forever.is_done());
+    }
 }

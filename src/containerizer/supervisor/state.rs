@@ -151,7 +151,7 @@ impl Lifecycle {
 
     /// A container whose owner died at an unknown point: everything is undone.
     pub(crate) fn orphan(why: Why) -> Next {
-        undo(Step::Kill, Ending { cause: Cause::Wanted(why), status: None, ran: false })
+        undo(Step::Kill, Ending::of(Cause::Wanted(why)))
     }
 
     /// The name of the state for events and status.
@@ -172,6 +172,29 @@ impl Lifecycle {
 
     /// Decides. `OutOfTurn` leaves everything as it is.
     pub(crate) fn step(self, input: Input) -> Decision {
+        let stage = self.stage();
+        let mut next = self.decide(input)?;
+        if let (Some(stage), Self::Destroying(_, ending)) = (stage, &mut next.state) {
+            ending.stage = stage;
+        }
+        Ok(next)
+    }
+
+    /// What is being done for the launch; `None` when it is being undone.
+    const fn stage(&self) -> Option<Stage> {
+        Some(match self {
+            Self::Provisioning(_) => Step::Provision.stage(),
+            Self::Preparing(_) => Step::Prepare.stage(),
+            Self::Forking(_) => Step::Fork.stage(),
+            Self::Isolating(_) => Step::Isolate.stage(),
+            Self::Fetching(_) => Step::Fetch.stage(),
+            Self::Starting(_) => Step::Start.stage(),
+            Self::Running(_) => Stage::Run,
+            Self::Destroying(..) | Self::Stuck(..) | Self::Ended(_) => return None,
+        })
+    }
+
+    fn decide(self, input: Input) -> Decision {
         match self {
             Self::Provisioning(wish) => provisioning(wish, input),
             Self::Preparing(wish) => preparing(wish, input),
@@ -325,7 +348,7 @@ fn running(stopping: Option<Why>, input: Input) -> Decision {
     match input {
         Input::InitExited(status) => {
             let cause = stopping.map_or(Cause::Exited, Cause::Wanted);
-            undo(Step::Kill, Ending { cause, status: Some(status), ran: true }).ok()
+            undo(Step::Kill, Ending { status: Some(status), ran: true, ..Ending::of(cause) }).ok()
         }
         Input::Limited(limitation) if must_end(&limitation) => {
             Ok(limited(Ending { ran: true, ..Ending::of(Cause::Limited) }, limitation))

@@ -325,3 +325,19 @@ proptest! {
         prop_assert!(undone.is_sorted(), "{:?}", run.begun);
     }
 }
+
+#[test]
+fn what_was_destroyed_before_it_ran_says_how_far_it_had_come() {
+    let mut next = Lifecycle::launch();
+    for step in &STEPS[..6] {
+        let wished = next.state.clone().step(Input::Destroy(Why::Requested)).expect("in turn");
+        let settled = match wished.state {
+            destroying @ Lifecycle::Destroying(..) => destroying,
+            waiting => waiting.step(Input::Done(*step)).expect("in turn").state,
+        };
+        let Lifecycle::Destroying(_, ending) = settled else { panic!("{step:?}: {settled:?}") };
+        assert_eq!(ending.stage, step.stage());
+        next = next.state.step(Input::Done(*step)).expect("in turn");
+    }
+    assert_eq!(next.state, Lifecycle::Running(None));
+}

@@ -1,6 +1,6 @@
 //! What the record of an ended container says. Pure.
 
-use crate::error::{ErrorKind, Stage};
+use crate::error::ErrorKind;
 use crate::model::{
     Bytes, End, Failure, Limitation, LimitedResource, Termination, Usage, WaitStatus,
 };
@@ -31,7 +31,7 @@ pub(crate) fn end(facts: Facts<'_>) -> End {
             stopped: ending.cause == Cause::Wanted(Why::Requested),
         }
     });
-    let failure = if ending.ran { None } else { never_ran(&ending.cause, limitation) };
+    let failure = if ending.ran { None } else { never_ran(ending, limitation) };
     let mut end = End::default();
     (end.termination, end.failure, end.usage) = (termination, failure, usage);
     end
@@ -50,27 +50,22 @@ fn out_of_memory(status: WaitStatus, usage: &Usage, memory: Option<Bytes>) -> Op
     })
 }
 
-fn never_ran(cause: &Cause, limitation: Option<Limitation>) -> Option<Failure> {
-    let withdrawn = |message: &str| {
-        Some(Failure {
-            stage: Stage::Start,
-            kind: ErrorKind::Discarded,
-            errno: None,
-            message: message.to_owned(),
-        })
-    };
-    match cause {
+fn never_ran(ending: &Ending, limitation: Option<Limitation>) -> Option<Failure> {
+    let failure =
+        |kind, message: String| Some(Failure { stage: ending.stage, kind, errno: None, message });
+    let withdrawn = |message: &str| failure(ErrorKind::Discarded, message.to_owned());
+    match &ending.cause {
         Cause::Failed(failure) => Some(failure.clone()),
         Cause::Wanted(Why::Requested) => withdrawn("destroyed before its payload ran"),
         Cause::Wanted(Why::TimedOut) => withdrawn("timed out before its payload ran"),
-        Cause::Wanted(Why::Orphaned) => withdrawn("its owner died and left it")
-            .map(|failure| Failure { stage: Stage::Destroy, ..failure }),
-        Cause::Wanted(Why::Lost) => withdrawn("its supervisor broke, and it was destroyed")
-            .map(|failure| Failure { stage: Stage::Destroy, kind: ErrorKind::Internal, ..failure }),
+        Cause::Wanted(Why::Orphaned) => withdrawn("its owner died and left it"),
+        Cause::Wanted(Why::Lost) => {
+            failure(ErrorKind::Internal, "its supervisor broke, and it was destroyed".to_owned())
+        }
         Cause::Limited => {
             let limit = limitation.map_or_else(String::new, |l| format!(": {}", l.message));
-            withdrawn(&format!("a limit was reached before its payload ran{limit}"))
-                .map(|failure| Failure { kind: ErrorKind::Exhausted, ..failure })
+            let message = format!("a limit was reached before its payload ran{limit}");
+            failure(ErrorKind::Exhausted, message)
         }
         Cause::Exited => None,
     }
@@ -79,9 +74,10 @@ fn never_ran(cause: &Cause, limitation: Option<Limitation>) -> Option<Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Stage;
 
     fn ran(cause: Cause, status: i32) -> Ending {
-        Ending { cause, status: Some(WaitStatus(status)), ran: true }
+        Ending { cause, status: Some(WaitStatus(status)), ran: true, stage: Stage::Run }
     }
 
     fn end_of(ending: &Ending, oom_kills: u64) -> End {
@@ -119,7 +115,12 @@ mod tests {
 
     #[test]
     fn what_never_ran_has_a_failure_and_no_termination() {
-        let ending = Ending { cause: Cause::Wanted(Why::Requested), status: None, ran: false };
+        let ending = Ending {
+            cause: Cause::Wanted(Why::Requested),
+            status: None,
+            ran: false,
+            stage: Stage::Provision,
+        };
         let end = end_of(&ending, 0);
         assert_eq!(end.termination, None);
         assert_eq!(end.failure.expect("told").kind, ErrorKind::Discarded);

@@ -12,6 +12,7 @@ const HARMLESS: MountFlags = MountFlags { nosuid: true, nodev: true, noexec: tru
 pub(super) const MASKED: &[&str] = &[
     "/proc/acpi",
     "/proc/asound",
+    "/proc/interrupts",
     "/proc/kcore",
     "/proc/keys",
     "/proc/key-users",
@@ -20,6 +21,7 @@ pub(super) const MASKED: &[&str] = &[
     "/proc/scsi",
     "/proc/timer_list",
     "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
     "/sys/firmware",
 ];
 
@@ -74,7 +76,7 @@ pub(super) fn standard() -> Vec<Mount> {
         proc(),
         filesystem("sysfs", "/sys", &[], MountFlags { read_only: true, ..HARMLESS }),
         filesystem("tmpfs", "/sys/fs/cgroup", &[("mode", "755")], HARMLESS),
-        filesystem("tmpfs", "/dev", &[("mode", "755")], devices),
+        filesystem("tmpfs", "/dev", &[("mode", "755"), ("size", "64m")], devices),
         filesystem(
             "devpts",
             "/dev/pts",

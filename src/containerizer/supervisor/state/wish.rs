@@ -1,7 +1,7 @@
 //! What is wanted of a container, and what is known of its end while it comes. Pure.
 
 use super::Step;
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, Stage};
 use crate::model::{Failure, Limitation, LimitedResource, WaitStatus};
 
 /// Why somebody wants a container gone.
@@ -39,6 +39,8 @@ pub(crate) struct Ending {
     pub(crate) status: Option<WaitStatus>,
     /// The payload's program was executed.
     pub(crate) ran: bool,
+    /// How far the launch had come; `Destroy` for what was found without an owner.
+    pub(crate) stage: Stage,
 }
 
 /// What is wanted of a container whose launch step is still in flight.
@@ -99,7 +101,7 @@ impl Wish {
 
 impl Ending {
     pub(super) fn of(cause: Cause) -> Self {
-        Self { cause, status: None, ran: false }
+        Self { cause, status: None, ran: false, stage: Stage::Destroy }
     }
 }
 
