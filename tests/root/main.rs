@@ -14,6 +14,7 @@ mod bulk;
 mod embedded;
 mod ends;
 mod guest;
+mod guest_program;
 mod hostname;
 mod images;
 mod layout;

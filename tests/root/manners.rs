@@ -74,7 +74,7 @@ fn field(status: &str, name: &str) -> String {
 }
 
 /// All of a process that a guest must leave as it was.
-fn household() -> BTreeMap<String, String> {
+pub(crate) fn household() -> BTreeMap<String, String> {
     let status = status();
     let of_status = ["Umask", "SigBlk", "SigIgn", "SigCgt", "Uid", "Gid", "CapEff", "NoNewPrivs"];
     let mut found: BTreeMap<String, String> =
