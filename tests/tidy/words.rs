@@ -106,8 +106,14 @@ fn names_the_host(path: &str) -> bool {
 
 /// The module of the feature for embedders that are programs of the host's, and what shows and tests it.
 fn serves_the_host(path: &str) -> bool {
-    ["actors/src/recipients.rs", "examples/actix_agent.rs", "tests/root/recipients.rs"]
-        .contains(&path)
+    [
+        "actors/src/recipients.rs",
+        "examples/actix_agent.rs",
+        "tests/root/recipients.rs",
+        // A house with an actix of its own, and us as its guest.
+        "tests/root/guest_program/house.rs",
+    ]
+    .contains(&path)
 }
 
 #[test]
