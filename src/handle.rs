@@ -311,3 +311,6 @@ fn answered<T>(id: &ContainerId, answer: Result<T, Lost>) -> Result<T, Error> {
         Error::new(Stage::Run, kind, format!("container {id}: {}", reason(&lost))).of(id)
     })
 }
+
+#[cfg(test)]
+mod tests;

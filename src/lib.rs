@@ -69,3 +69,8 @@ pub use start::open_store;
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 pub mod readme {}
+
+/// The programs of the manual compile.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/embedding.md")]
+pub mod embedding {}

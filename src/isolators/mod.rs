@@ -23,6 +23,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+mod built_in;
 mod cgroups;
 mod docker;
 mod erased;
@@ -36,6 +37,7 @@ mod selection;
 #[cfg(test)]
 mod tests;
 
+pub use built_in::BuiltIn;
 pub use erased::DynIsolator;
 use erased::{Entry, entry};
 pub(crate) use erased::{Registered, create, create_others};

@@ -17,6 +17,7 @@ mod guest;
 mod guest_program;
 mod hostname;
 mod images;
+mod interface;
 mod layout;
 mod leak_check;
 mod lifecycle;
@@ -28,6 +29,8 @@ mod odd;
 mod posix;
 mod pre_exec;
 mod pull;
+#[cfg(feature = "actix")]
+mod recipients;
 mod refusals;
 mod run;
 mod start;
