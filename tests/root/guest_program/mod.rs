@@ -107,7 +107,7 @@ impl<'a> Guest<'a> {
         let bare_host = self.expect(on_host(&id("bare-host")).shell(line), 0, descriptors);
         // The sandbox is the user's, whatever the umask is when it is made.
         let line = "cd \"$MESOS_SANDBOX\" && echo mine > file && stat -c '%u %a' . file stdout";
-        let owned = "1000 755\n1000 644\n1000 644\n";
+        let owned = "1000 750\n1000 644\n1000 644\n";
         let user = self.expect(in_image(&id("user")).shell(line).user("user"), 0, owned);
         let user_host = self.expect(on_host(&id("user-host")).shell(line).user("1000"), 0, owned);
         let shown = Volume {
@@ -133,7 +133,7 @@ impl<'a> Guest<'a> {
         assert_eq!((code(&end), written.as_str()), (expected, printed), "{id}: {end:?} {errors}");
         let mode =
             |path: &Path| path.metadata().expect("it was made").permissions().mode() & 0o7777;
-        assert_eq!(mode(&sandbox), 0o755, "{id}");
+        assert_eq!(mode(&sandbox), 0o750, "{id}");
         assert_eq!(mode(&sandbox.join("stderr")), 0o644, "{id}");
         assert_eq!(mode(&self.world.work_dir().join("containers")), 0o755, "{id}");
         within(self.node.remove(&id)).await.expect("it has ended");
