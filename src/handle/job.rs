@@ -63,8 +63,9 @@ impl Job {
 
     /// Sends the stop signal, and destroys the container when the grace is over. Ends with it.
     ///
-    /// Errors: `NotFound`; as [`Self::destroy`] when it is stuck.
+    /// Errors: `InvalidRequest` (no such signal); `NotFound`; as [`Self::destroy`] when it is stuck.
     pub async fn stop(&self, stop: Stop) -> Result<End, Error> {
+        stop.signal.map_or(Ok(()), |signal| self.check(signal))?;
         let message = StopMessage { signal: stop.signal, grace: stop.grace };
         self.conclude(self.ask(message, limits::FOREVER).await?)
     }
@@ -87,10 +88,16 @@ impl Job {
         }
     }
 
-    /// Sends a signal to the payload.
+    fn check(&self, signal: i32) -> Result<(), Error> {
+        let checked = crate::spec::check_signal(signal);
+        checked.map_err(|error| Error::wrap(Stage::Run, error).of(&self.container_id))
+    }
+
+    /// Sends a signal to the payload: 1 to 64, signal(7).
     ///
-    /// Errors: `Conflict` unless it runs; `NotFound`; `Host`.
+    /// Errors: `InvalidRequest` (no such signal); `Conflict` unless it runs; `NotFound`; `Host`.
     pub async fn kill(&self, signal: i32) -> Result<(), Error> {
+        self.check(signal)?;
         self.living(self.ask(Signal { signal }, limits::QUERY).await?)
     }
 

@@ -199,7 +199,7 @@ fn add<'a>(
     owners.set("oom_score_adj", isolator, &mut merged.oom_score_adj, info.oom_score_adj)?;
     owners.set("seccomp filter", isolator, &mut merged.seccomp, info.seccomp)?;
     for rlimit in info.rlimits {
-        owners.claim(&format!("rlimit {:?}", rlimit.kind), isolator)?;
+        owners.claim(&format!("rlimit {}", rlimit.kind), isolator)?;
         merged.rlimits.push(rlimit);
     }
     merged.environment.extend(info.environment);
@@ -239,9 +239,15 @@ fn add_task<'a>(
     Ok(())
 }
 
-/// What a request alone says: `/bin/sh -c VALUE`, or VALUE with the arguments as its whole argv.
+/// What a request alone says: `/bin/sh -c VALUE`, or VALUE with the arguments as its whole argv. An
+/// entrypoint that was asked for and arguments in place of an image's CMD need no image to be known.
 fn command_of(info: &CommandInfo) -> Option<Command> {
-    let value = info.value.clone()?;
+    let Some(value) = info.value.clone() else {
+        let entrypoint = info.entrypoint.iter().flatten();
+        let argv: Vec<_> = entrypoint.chain(&info.arguments).cloned().collect();
+        let executable = argv.first().filter(|_| info.arguments_replace_cmd)?.clone();
+        return Some(Command { executable, argv });
+    };
     if info.shell {
         let argv = vec!["/bin/sh".to_owned(), "-c".to_owned(), value];
         return Some(Command { executable: "/bin/sh".to_owned(), argv });

@@ -102,6 +102,20 @@ fn a_command_is_the_isolators_else_the_requests() {
         let expected = Command { executable: executable.to_owned(), argv: strings(argv) };
         assert_eq!(info.command, Some(expected));
     }
+    for (entrypoint, arguments, argv) in [
+        (None, &["a", "b"][..], &["a", "b"][..]),
+        (Some(&["e"][..]), &["a"], &["e", "a"]),
+        (Some(&[]), &["a"], &["a"]),
+    ] {
+        let mut config = config();
+        let entrypoint = entrypoint.map(strings);
+        let arguments = strings(arguments);
+        let words = CommandInfo { arguments_replace_cmd: true, ..CommandInfo::default() };
+        config.command = CommandInfo { entrypoint, arguments, ..words };
+        let info = merge(&[], context(&config, true)).expect("no image needs to be known");
+        let expected = Command { executable: argv[0].to_owned(), argv: strings(argv) };
+        assert_eq!(info.command, Some(expected));
+    }
     let info = LaunchInfo { command: Some(command("image")), ..LaunchInfo::default() };
     assert_eq!(merged(vec![info], true).expect("merged").command, Some(command("image")));
     let mut config = config();

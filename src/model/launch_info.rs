@@ -242,6 +242,13 @@ pub enum RlimitKind {
     Stack,
 }
 
+impl std::fmt::Display for RlimitKind {
+    /// As on the command line: `nofile`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&format!("{self:?}").to_lowercase())
+    }
+}
+
 /// One resource limit; `None` is unlimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rlimit {

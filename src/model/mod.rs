@@ -26,6 +26,7 @@ pub use launch_info::{
     MountSource, Namespace, PreExecCommand, Rlimit, RlimitKind, User,
 };
 pub use resources::{Bytes, Resources, Usage};
+pub(crate) use signal::SIGNAL_MAX;
 pub use signal::{parse_signal, signal_name};
 pub use state::State;
 pub use stream::{Output, StreamFd};

@@ -9,7 +9,7 @@ const NAMES: [&str; 31] = [
 ];
 
 /// The largest real-time signal.
-const SIGNAL_MAX: i32 = 64;
+pub(crate) const SIGNAL_MAX: i32 = 64;
 
 /// `SIGTERM`, `TERM`, `term` or `15`; also `RTMIN+N` and `RTMAX-N`, with SIGRTMIN as glibc and musl
 /// programs see it (34 and 35 differ by one; 34 is what images mean).

@@ -118,13 +118,13 @@ pub enum InvalidSpec {
         name: String,
     },
     /// Soft over hard.
-    #[error("rlimit {kind:?} has a soft limit above its hard limit")]
+    #[error("rlimit {kind} has a soft limit above its hard limit")]
     SoftAboveHard {
         /// Which.
         kind: RlimitKind,
     },
     /// Set twice.
-    #[error("rlimit {kind:?} is given twice")]
+    #[error("rlimit {kind} is given twice")]
     RlimitTwice {
         /// Which.
         kind: RlimitKind,
@@ -231,12 +231,20 @@ pub(super) fn check(config: &ContainerConfig) -> Result<(), InvalidSpec> {
             check_absolute("file of a stream", path)?;
         }
     }
-    if let Some(signal) = config.stop_signal.filter(|signal| !(1..=64).contains(signal)) {
-        return Err(InvalidSpec::Signal { signal });
+    if let Some(signal) = config.stop_signal {
+        check_signal(signal)?;
     }
     match config.timeout {
         Some(Duration::ZERO) => Err(InvalidSpec::Zero { what: "timeout" }),
         Some(_) | None => Ok(()),
+    }
+}
+
+/// Of a spec, and of whoever sends one: signal(7).
+pub(crate) fn check_signal(signal: i32) -> Result<(), InvalidSpec> {
+    match (1..=crate::model::SIGNAL_MAX).contains(&signal) {
+        true => Ok(()),
+        false => Err(InvalidSpec::Signal { signal }),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::layout;
 
 const TERM: i32 = 15;
 const USR1: i32 = 10;
+const CONT: i32 = 18;
 
 #[test]
 fn an_exit_code_and_a_signal_are_the_payloads_own() {
@@ -177,6 +178,12 @@ fn a_container_that_takes_too_long_is_timed_out_and_a_signal_reaches_the_payload
 
         let line = "trap 'exit 9' USR1; echo up > $DOOR; while :; do sleep 1 & wait; done";
         let (job, _door, _) = scene.up(scene.spec("told", line)).await;
+        for none in [-1, 0, 65, 999] {
+            let error = job.kill(none).await.expect_err("no signal");
+            assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{error}");
+            let error = job.stop(Stop::signal(none)).await.expect_err("no signal");
+            assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{error}");
+        }
         job.kill(USR1).await.expect("it runs");
         let termination = within(job.wait()).await.expect("it ran").termination.expect("it ran");
         assert_eq!((termination.exit_code, termination.stopped), (9, false));
@@ -363,7 +370,7 @@ fn dropping_any_future_strands_nothing() {
             ("kill", |job| {
                 ask({
                     let job = job.clone();
-                    async move { job.kill(0).await }
+                    async move { job.kill(CONT).await }
                 })
             }),
             ("stop", |job| {

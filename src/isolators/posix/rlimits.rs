@@ -51,7 +51,7 @@ fn exceeds(value: Option<u64>, bound: Option<u64>) -> bool {
 }
 
 fn check(rlimit: &Rlimit, own: Option<u64>, may_raise: bool) -> Result<(), IsolatorError> {
-    let name = format!("rlimit {:?}", rlimit.kind).to_lowercase();
+    let name = format!("rlimit {}", rlimit.kind);
     if exceeds(rlimit.soft, rlimit.hard) {
         return Err(IsolatorError::Invalid(format!("{name}: the soft limit exceeds the hard one")));
     }
