@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use longshore::config::Config;
+use longshore::config::{Backend, Config};
 use longshore::error::{ErrorKind, Stage};
 use longshore::events::{EventKind, Notice, Since};
 use longshore::model::{
@@ -249,6 +249,48 @@ fn a_command_executor_works_on_the_host_and_its_task_in_the_image() {
         let few: usize = said(&seen, "pid")[0].parse().expect("a number");
         assert!(few < 10, "the executor sees its own processes: {few}");
         assert_eq!(scene.left(), [""; 0]);
+    });
+}
+
+#[test]
+fn a_task_has_its_root_whatever_makes_it() {
+    for backend in [Backend::Overlay, Backend::Copy, Backend::Bind] {
+        let set = |config: &mut Config| config.image_provisioner_backend = Some(backend);
+        embedded_with(set, async |scene| {
+            let program = install(&scene.world);
+            let root = root_of(&scene.world);
+            write(&root.join("etc/marker"), "of the image", 0o644);
+            // Where nothing can be made, it must be there.
+            std::fs::create_dir_all(root.join(&SANDBOX[1..])).expect("ours");
+            let command = CommandInfo { value: Some("x".into()), ..CommandInfo::default() };
+            let spec = in_image(scene, "a").command([program.as_str()]);
+            let job = scene.node.launch(spec.command_task(executor(), task(command)));
+            within(job.expect("valid").wait()).await.expect("it ran");
+            let seen = scene.stdout("a");
+            let complete = ["of the image", "complete", "confined"];
+            assert_eq!(said(&seen, "task"), complete, "{backend} {seen}");
+            assert!(seen.ends_with("of the task\n"), "{backend} {seen}");
+            let marks = std::fs::read_dir(root.join(&SANDBOX[1..])).expect("readable").count();
+            assert_eq!(marks, 0, "{backend}: what it wrote is in its sandbox");
+            let id = ContainerId::new("a").expect("valid");
+            scene.node.remove(&id).await.expect("it has ended");
+        });
+    }
+}
+
+#[test]
+fn the_status_of_a_command_executor_shows_its_tasks_root_as_the_task_sees_it() {
+    embedded(async |scene| {
+        let command = CommandInfo { value: Some("x".into()), ..CommandInfo::default() };
+        let spec = in_image(scene, "a").command(["sh", "-c", "sleep 1000", "sh"]);
+        let job = scene.node.launch(spec.command_task(executor(), task(command))).expect("valid");
+        within(job.running()).await.expect("it runs");
+        let rootfs = job.status().expect("known").rootfs.clone().expect("it has one");
+        let passwd = std::fs::read_to_string(rootfs.join("etc/passwd")).expect("the image's");
+        assert!(passwd.contains("user:x:1000"), "{passwd}");
+        assert!(rootfs.join("proc/version").is_file(), "with what is mounted in it");
+        within(job.destroy()).await.expect("destroyed");
+        scene.node.remove(job.id()).await.expect("it has ended");
     });
 }
 

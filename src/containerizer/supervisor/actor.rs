@@ -196,6 +196,10 @@ impl Supervisor {
         self.snapshot.pid = pid;
         if let Some(provisioned) = &self.provisioned {
             self.snapshot.rootfs = match &provisioned.rootfs {
+                // Complete in the executor's mount namespace only.
+                Rootfs::Directory(path) if self.config.shape.task().is_some() => {
+                    pid.map(|pid| format!("/proc/{pid}/root{}", path.display()).into())
+                }
                 Rootfs::Directory(path) => Some(path.clone()),
                 // Mounted in the container's own namespace only: seen through its init.
                 Rootfs::Detached(_) => pid.map(|pid| format!("/proc/{pid}/root").into()),
