@@ -136,6 +136,15 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_another_process_has_now_is_not_found() {
+        let own = i32::try_from(std::process::id()).expect("a pid");
+        let started = start_time(own).expect("it is us");
+        assert!(find(own, started).expect("asked").is_some());
+        assert!(find(own, started + 1).expect("asked").is_none(), "the number of a dead one");
+        assert!(find(i32::MAX, started).expect("asked").is_none(), "no such number");
+    }
+
+    #[test]
     fn an_end_is_seen_and_known_even_after_it_was_reaped() {
         let mut child =
             std::process::Command::new("/bin/sh").args(["-c", "exit 3"]).spawn().expect("sh");

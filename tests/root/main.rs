@@ -37,3 +37,4 @@ mod start;
 mod store;
 mod strange;
 mod volumes;
+mod warts;

@@ -119,23 +119,43 @@ fn link_targets(line: &str) -> impl Iterator<Item = &str> {
 
 #[test]
 fn tests_named_in_the_specification_exist() {
-    let path = "docs/specification.md";
     let sources = crate::source::sources();
     let exists = |name: &str| {
         let declaration = format!("fn {name}(");
         sources.iter().any(|s| s.lines.iter().any(|line| line.code.contains(&declaration)))
     };
     let mut findings = Vec::new();
-    for (index, line) in read(path).lines().enumerate().filter(|(_, line)| line.starts_with("| ")) {
-        // Names of tests are sentences, so they have underscores, and stand in the last column.
-        let held_by = line.trim_end_matches('|').rsplit('|').next().unwrap_or_default();
-        for name in held_by.split('`').skip(1).step_by(2).filter(|name| is_test_name(name)) {
-            if !exists(name) {
-                findings.push(format!("{path}:{}: no test {name}", index + 1));
-            }
+    for path in ["docs/specification.md", "docs/warts.md"] {
+        let text = read(path);
+        for (index, line) in text.lines().enumerate().filter(|(_, line)| line.starts_with("| ")) {
+            findings.extend(
+                tests_named(line)
+                    .filter(|name| !exists(name))
+                    .map(|name| format!("{path}:{}: no test {name}", index + 1)),
+            );
         }
     }
     report(&findings, "correct the name, or say \"not yet tested\"");
+}
+
+/// Names of tests are sentences, so they have underscores, and stand in the last column.
+fn tests_named(row: &str) -> impl Iterator<Item = &str> {
+    let held_by = row.trim_end_matches('|').rsplit('|').next().unwrap_or_default();
+    held_by.split('`').skip(1).step_by(2).filter(|name| is_test_name(name))
+}
+
+#[test]
+fn every_wart_is_shown_to_be_gone_or_has_its_place_in_the_plan() {
+    let path = "docs/warts.md";
+    let text = read(path);
+    let rows = text.lines().enumerate().filter(|(_, line)| {
+        let number = line.strip_prefix("| ").and_then(|rest| rest.split(' ').next());
+        number.is_some_and(|number| number.parse::<u32>().is_ok())
+    });
+    let settled = |row: &str| tests_named(row).next().is_some() || row.contains("planned: ");
+    let open = rows.filter(|(_, row)| !settled(row));
+    let findings: Vec<_> = open.map(|(index, _)| format!("{path}:{}", index + 1)).collect();
+    report(&findings, "name the test that shows it gone, or what will remove it");
 }
 
 fn is_test_name(name: &str) -> bool {

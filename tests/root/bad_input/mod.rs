@@ -7,6 +7,7 @@
 mod calls;
 mod host;
 mod images;
+mod many;
 mod payloads;
 mod requests;
 mod strangers;
