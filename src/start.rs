@@ -221,7 +221,8 @@ fn find_orphans(paths: &Paths, looker: Looker) -> Result<Vec<(Orphan, RunLock)>,
     let entries = entries.map_err(|error| unusable(&paths.containers(), &error))?;
     let mut locks = BTreeMap::new();
     let mut found = Vec::new();
-    for entry in entries.flatten() {
+    let directory = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
+    for entry in entries.flatten().filter(directory) {
         // What is no container's directory is nobody's, and stays.
         let name = entry.file_name().into_string().ok();
         let Some(container_id) = name.and_then(|name| ContainerId::new(name).ok()) else {
@@ -272,8 +273,8 @@ fn read_records(paths: &Paths) -> Result<Vec<Record>, Error> {
 /// start takes the next [`limits::EVENTS_OF_A_START`], so that none need be written down one by one.
 fn continue_numbering(paths: &Paths) -> Result<Start, Error> {
     let path = paths.numbering();
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
+    let text = match fs::read(&path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(error) => return Err(unusable(&path, &error)),
     };

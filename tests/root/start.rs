@@ -46,7 +46,10 @@ fn without_the_right_to_mount_there_is_one_clear_error() {
         fewer.effective.remove(CapabilitySet::SYS_ADMIN);
         fewer.permitted.remove(CapabilitySet::SYS_ADMIN);
         set_capabilities(None, fewer).expect("one may always have fewer");
-        let error = block_on(start(&world, config(&world))).expect_err("refused");
+        let mut settings = config(&world);
+        // Without it the other launcher is taken, which needs no such right.
+        settings.launcher = Some(longshore::config::Launcher::Linux);
+        let error = block_on(start(&world, settings)).expect_err("refused");
         assert_eq!((error.kind(), error.stage()), (ErrorKind::Unsupported, Stage::Configure));
         let text = error.to_string();
         assert!(text.contains("root") && !text.contains('\n'), "{text}");
