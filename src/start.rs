@@ -349,21 +349,13 @@ impl System<'_> {
         ground: &Ground,
         ended: Vec<(ContainerId, i64)>,
     ) -> Result<(Pid<ContainerizerActor>, Reserved, Handle<GetImage>), Error> {
-        let (paths, events) = (self.paths.clone(), self.events.clone());
-        let recorder = Spawn::new("recorder", move || Recorder::new(paths, events))
-            .capacity(limits::RECORDER_MAILBOX)
-            .place(Placement::Group("disk"));
-        let recorder = self.runtime.spawn(recorder).map_err(|error| unspawned(&error))?;
+        let recorder = self.spawn_recorder("recorder".to_owned(), Placement::Group("disk"))?;
         let store = ground.store.clone();
         let images = self.spawn("images", Placement::Group("images"), || Images::new(store))?;
         let fetcher = self.spawn("fetcher", Placement::Group("images"), FetcherActor::new)?;
         let reserved = Reserved::default();
         let rooms = Arc::new(Rooms {
             fetch: fetcher.handle(),
-            create: recorder.handle(),
-            save: recorder.handle(),
-            conclude: recorder.handle(),
-            publish: recorder.handle(),
             discard: recorder.handle(),
             paths: self.paths.clone(),
             owner: match self.config.lifetime {
@@ -380,6 +372,16 @@ impl System<'_> {
             ContainerizerActor::new(rooms, lanes, events, ended)
         })?;
         Ok((containerizer, reserved, images.handle()))
+    }
+
+    /// One on each lane writes down what its supervisors do; one on a thread of its own removes what
+    /// nobody needs any more, which can be a lot.
+    fn spawn_recorder(&self, name: String, place: Placement) -> Result<Pid<Recorder>, Error> {
+        let (paths, events) = (self.paths.clone(), self.events.clone());
+        let recorder = Spawn::new(name, move || Recorder::new(paths, events))
+            .capacity(limits::RECORDER_MAILBOX)
+            .place(place);
+        self.runtime.spawn(recorder).map_err(|error| unspawned(&error))
     }
 
     fn spawn_lane(
@@ -415,9 +417,15 @@ impl System<'_> {
             Launcher::new(shared, sandbox, agent)
         })?;
         let mut actors: Vec<_> = shells.iter().map(|(_, shell)| shell.any()).collect();
-        actors.extend([provisioner.any(), launcher.any()]);
+        let recorder = self.spawn_recorder(format!("recorder #{index}"), place())?;
+        actors.extend([provisioner.any(), launcher.any(), recorder.any()]);
         Ok(Lane {
+            place: place(),
             actors: actors.into(),
+            create: recorder.handle(),
+            save: recorder.handle(),
+            conclude: recorder.handle(),
+            publish: recorder.handle(),
             provision: provisioner.handle(),
             unprovision: provisioner.handle(),
             prepare: isolation.handle(),

@@ -12,6 +12,7 @@ use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use crate::clock::{Due, TimerId};
+use crate::crossings::{Crossings, Here};
 use crate::lock;
 use crate::outcome::{Address, Cause, Exit, Fault, Lost, Outcome};
 use crate::pid::AnyPid;
@@ -21,6 +22,8 @@ pub(crate) struct Shared<T> {
     state: Mutex<State<T>>,
     /// Present where this is the answer to a dispatch.
     ask: Option<Ask>,
+    /// Where an answer that crosses threads is counted, if it is not that of a dispatch.
+    crossings: Option<Crossings>,
 }
 
 /// A dispatch that waits for its answer.
@@ -35,6 +38,8 @@ pub(crate) struct Ask {
 struct State<T> {
     outcome: Option<Outcome<T>>,
     done: bool,
+    /// The thread that gave the outcome.
+    given: Here,
     waker: Option<Waker>,
     /// Boxed, since hardly any request is withdrawn.
     discard: Option<Box<Cause>>,
@@ -50,6 +55,7 @@ impl<T> Default for State<T> {
         Self {
             outcome: None,
             done: false,
+            given: Here::NOWHERE,
             waker: None,
             discard: None,
             discard_wakers: Vec::new(),
@@ -62,7 +68,7 @@ impl<T> Default for State<T> {
 
 impl<T: Send + 'static> Shared<T> {
     fn new(ask: Option<Ask>) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(State::default()), ask })
+        Arc::new(Self { state: Mutex::new(State::default()), ask, crossings: None })
     }
 
     /// Ends it. The first outcome counts, later ones are dropped.
@@ -72,6 +78,7 @@ impl<T: Send + 'static> Shared<T> {
             return false;
         }
         state.done = true;
+        state.given = Here::now();
         let timer = state.timer.take();
         let waker = state.waker.take();
         let hook = state.on_discard.take();
@@ -119,6 +126,14 @@ impl<T: Send + 'static> Shared<T> {
             }
             None if state.done => {}
             None => state.on_discard = Some(Box::new(hook)),
+        }
+    }
+
+    /// Counts an answer that this thread takes from another.
+    fn note_taken(&self, given: Here) {
+        let asked = self.ask.as_ref().map(|ask| ask.to.crossings());
+        if let Some(crossings) = asked.or(self.crossings.as_ref()) {
+            crossings.note_from(given);
         }
     }
 
@@ -283,6 +298,7 @@ impl<T: Send + 'static> Future for Eventual<T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<T>> {
         let mut state = lock(&self.shared.state);
         if let Some(outcome) = state.outcome.take() {
+            self.shared.note_taken(state.given);
             return Poll::Ready(outcome);
         }
         assert!(!state.done, "an eventual was polled after it had given its outcome");
@@ -436,11 +452,19 @@ pub fn promise<T: Send + 'static>() -> (Promise<T>, Eventual<T>) {
     pair(Shared::new(None))
 }
 
+/// A promise and its eventual for work that another thread does, counted in `crossings`.
+pub(crate) fn counted_promise<T: Send + 'static>(
+    crossings: Crossings,
+) -> (Promise<T>, Eventual<T>) {
+    let state = Mutex::new(State::default());
+    pair(Arc::new(Shared { state, ask: None, crossings: Some(crossings) }))
+}
+
 /// A promise and its eventual for a dispatch, which ends at `at` by the clock.
 pub(crate) fn asked<T: Send + 'static>(ask: Ask, at: Instant) -> (Promise<T>, Eventual<T>) {
     let id = ask.to.clock().reserve(at);
     let state = State { timer: Some(id), ..State::default() };
-    let shared = Arc::new(Shared { state: Mutex::new(state), ask: Some(ask) });
+    let shared = Arc::new(Shared { state: Mutex::new(state), ask: Some(ask), crossings: None });
     let due: Arc<dyn Due> = Arc::<Shared<T>>::clone(&shared);
     if let Some(ask) = &shared.ask {
         ask.to.clock().put(id, due);

@@ -16,6 +16,7 @@ use actix::fut::ActorFuture;
 use actix::{Actor, ActorContext, Addr, Arbiter, ArbiterHandle, AsyncContext, Context, System};
 
 use crate::body::{Body, Flow};
+use crate::crossings::Here;
 use crate::eventual::{Eventual, Promise, promise};
 use crate::filter::Handling;
 use crate::outcome::{Exit, Fault, Outcome};
@@ -197,8 +198,8 @@ impl Engine {
         Ok(Self { system })
     }
 
-    /// Starts a thread for actors.
-    pub(crate) fn arbiter(&self) -> io::Result<Thread> {
+    /// Starts a thread for actors; which one it is.
+    pub(crate) fn arbiter(&self) -> io::Result<(Thread, Here)> {
         let system = self.system.clone();
         // On a scratch thread: actix binds the calling thread to its system for good, and the caller's may
         // belong to a system of the embedder.
@@ -209,12 +210,16 @@ impl Engine {
         })?;
         let handle = started.join().map_err(|_| io::Error::other("the arbiter died"))??;
         let (running, ended) = promise::<()>();
+        let (sender, receiver) = mpsc::channel();
         handle.spawn(async move {
+            // Whoever asked has waited for it, or is gone.
+            let _ = sender.send(Here::now());
             // Dropped with the arbiter's tasks, which ends `ended`.
             let _running = running;
             std::future::pending::<()>().await;
         });
-        Ok(Thread { handle, ended: Some(ended) })
+        let here = receiver.recv().map_err(|_| io::Error::other("the arbiter died"))?;
+        Ok((Thread { handle, ended: Some(ended) }, here))
     }
 
     /// Stops the system; it does not wait for any thread.

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use crate::body::panic_fault;
 use crate::clock::Clock;
-use crate::eventual::{Eventual, Promise, Token, promise};
+use crate::crossings::Crossings;
+use crate::eventual::{Eventual, Promise, Token, counted_promise};
 use crate::lock;
 use crate::outcome::{Address, Cause, Fault, Outcome, Refusal, Refused};
 use crate::work::Unit;
@@ -24,6 +25,7 @@ pub(crate) struct Lane {
     name: &'static str,
     threads_max: usize,
     clock: Clock,
+    crossings: Crossings,
     state: Mutex<State>,
     /// A job waits, or the lane closes. Threads of the lane wait for it.
     queued: Condvar,
@@ -73,10 +75,16 @@ pub struct LaneStatus {
 }
 
 impl Lane {
-    pub(crate) fn new(name: &'static str, threads_max: usize, clock: Clock) -> Arc<Self> {
+    pub(crate) fn new(
+        name: &'static str,
+        threads_max: usize,
+        clock: Clock,
+        crossings: Crossings,
+    ) -> Arc<Self> {
         let threads_max = threads_max.max(1);
         let (queued, finished) = (Condvar::new(), Condvar::new());
-        Arc::new(Self { name, threads_max, clock, state: Mutex::default(), queued, finished })
+        let state = Mutex::default();
+        Arc::new(Self { name, threads_max, clock, crossings, state, queued, finished })
     }
 
     /// Queues `job`.
@@ -85,7 +93,8 @@ impl Lane {
         label: &'static str,
         job: impl FnOnce(&Token) -> R + Send + 'static,
     ) -> Eventual<R> {
-        let (promise, eventual) = promise();
+        self.crossings.note();
+        let (promise, eventual) = counted_promise(self.crossings.clone());
         let unit = Unit::of(self.clock.work());
         let discard = eventual.discarder();
         let run = Box::new(move |doom| {

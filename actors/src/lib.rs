@@ -15,6 +15,7 @@
 mod body;
 mod clock;
 mod control;
+mod crossings;
 mod cx;
 mod eventual;
 mod filter;

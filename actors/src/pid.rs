@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::control::{ActorStatus, Control};
+use crate::crossings::Crossings;
 use crate::eventual::{Ask, Eventual, asked, promise};
 use crate::filter::{Fate, Handling};
 use crate::host::{Call, Door};
@@ -54,8 +55,13 @@ impl<P: Process> Core<P> {
     /// Makes the actor look at its urgent queue and its gate.
     pub(crate) fn kick(&self) {
         if !self.kicked.swap(true, Ordering::AcqRel) {
+            self.note_crossing();
             self.door.kick(Unit::of(self.control.runtime.clock.work()));
         }
+    }
+
+    fn note_crossing(&self) {
+        self.control.runtime.crossings.note_from(self.control.seat.here);
     }
 
     /// True once per kick; whatever was pushed before is seen by whoever takes it.
@@ -199,6 +205,7 @@ impl<P: Process> Core<P> {
     {
         match self.control.admit() {
             Ok(()) => {
+                self.note_crossing();
                 self.door.send(call);
                 Ok(())
             }
@@ -414,6 +421,10 @@ impl AnyPid {
 
     pub(crate) fn clock(&self) -> &Clock {
         &self.0.control().runtime.clock
+    }
+
+    pub(crate) fn crossings(&self) -> &Crossings {
+        &self.0.control().runtime.crossings
     }
 
     pub(crate) fn name_arc(&self) -> Arc<str> {

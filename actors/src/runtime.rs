@@ -16,6 +16,7 @@ use dashmap::mapref::entry::Entry;
 use crate::body::{Body, panic_fault};
 use crate::clock::Clock;
 use crate::control::{ActorStatus, Control};
+use crate::crossings::Crossings;
 use crate::cx::Cx;
 use crate::eventual::{Eventual, Token, promise};
 use crate::filter::Filter;
@@ -46,6 +47,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Clock,
     pub(crate) filter: Filter,
     pub(crate) shutdown: Shutdown,
+    pub(crate) crossings: Crossings,
     engine: Engine,
     groups: Vec<Group>,
     lanes: BTreeMap<&'static str, Arc<Lane>>,
@@ -161,12 +163,16 @@ impl Builder {
             self.groups.iter().map(|(name, size)| Group::start(&engine, name, *size)).collect();
         let groups = groups.inspect_err(|_| engine.stop()).map_err(BuildError::Thread)?;
         let lanes = self.lanes.iter();
-        let lanes = lanes.map(|(name, threads)| (*name, Lane::new(name, *threads, clock.clone())));
+        let crossings = Crossings::default();
+        let lanes = lanes.map(|(name, threads)| {
+            (*name, Lane::new(name, *threads, clock.clone(), crossings.clone()))
+        });
         let inner = Arc::new(Inner {
             lanes: lanes.collect(),
             clock,
             filter: Filter::default(),
             shutdown: Shutdown::default(),
+            crossings,
             engine,
             groups,
             names: DashMap::new(),
@@ -211,6 +217,7 @@ impl Runtime {
         }
         lock(&self.inner.actors).insert(id, pid.any());
         seat.enter();
+        self.inner.crossings.note_from(seat.here);
         // From here on the end is published, whatever happens to the arbiter.
         let ending = Ending(pid.any());
         let (factory, runtime) = (spawn.factory, self.unowned());
@@ -333,6 +340,13 @@ impl Runtime {
             }
         }
         Ok(())
+    }
+
+    /// How often something was handed from one thread to another since the start: an actor spawned there, a
+    /// message, a timer, an exit or a job given, an answer taken. The difference of two readings around some work
+    /// is its price in wake-ups, if nothing else went on.
+    pub fn crossings(&self) -> u64 {
+        self.inner.crossings.count()
     }
 
     /// The clock.

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::crossings::Here;
 use crate::eventual::{Discarder, Eventual};
 use crate::host::{Engine, Thread};
 use crate::lock;
@@ -15,6 +16,8 @@ pub(crate) struct Seat {
     pub(crate) group: &'static str,
     pub(crate) index: usize,
     pub(crate) thread: Thread,
+    /// Its thread.
+    pub(crate) here: Here,
     ended: Mutex<Option<Eventual<()>>>,
     actors: AtomicUsize,
     lost: AtomicBool,
@@ -30,11 +33,11 @@ struct Tasks {
 
 impl Seat {
     fn start(engine: &Engine, group: &'static str, index: usize) -> io::Result<Arc<Self>> {
-        let mut thread = engine.arbiter()?;
+        let (mut thread, here) = engine.arbiter()?;
         let ended = Mutex::new(thread.take_ended());
         let (actors, lost) = (AtomicUsize::new(0), AtomicBool::new(false));
         let tasks = Mutex::default();
-        Ok(Arc::new(Self { group, index, thread, ended, actors, lost, tasks }))
+        Ok(Arc::new(Self { group, index, thread, here, ended, actors, lost, tasks }))
     }
 
     /// Notes a background task until the result is dropped.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use longshore_actors::{AnyPid, Cx, Exit, Handler, Pid, Placement, Process, Promise, Reply, Spawn};
+use longshore_actors::{AnyPid, Cx, Exit, Handler, Pid, Process, Promise, Reply, Spawn};
 
 use super::messages::{Acknowledge, Bury, Close, Find, Launch};
 use super::recorder::messages::{Discard, Sandbox};
@@ -69,10 +69,11 @@ impl Containerizer {
         let lane = self.choose_lane(cx);
         self.spawned += 1;
         let (rooms, assigned) = (Arc::clone(&self.rooms), Arc::clone(&config));
+        let place = lane.place.clone();
         let spawn = Spawn::new(format!("supervisor {id} #{}", self.spawned), move || {
             Supervisor::new(Assignment { config: assigned, rooms, lane, origin })
         });
-        let spawn = spawn.capacity(limits::MAILBOX).place(Placement::With(cx.me().any()));
+        let spawn = spawn.capacity(limits::MAILBOX).place(place);
         match cx.runtime().spawn(spawn) {
             Ok(pid) => {
                 cx.watch(&pid.any());

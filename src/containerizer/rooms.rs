@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dashmap::DashMap;
-use longshore_actors::{AnyPid, Handle};
+use longshore_actors::{AnyPid, Handle, Placement};
 
 use super::RunLock;
 use super::recorder::messages::{Conclude, Create, Discard, Publish, Save};
@@ -18,10 +18,16 @@ use crate::model::ContainerId;
 use crate::paths::Paths;
 use crate::provisioner::messages::{Provision, Unprovision};
 
-/// What serves one container: actors of one arbiter that may block, so that consecutive kernel work
-/// of a stage crosses threads twice and not for every call.
+/// What serves one container: actors of one arbiter that may block, and its supervisor beside them, so
+/// that a launch does not cross threads for every call.
 #[derive(Debug, Clone)]
 pub(crate) struct Lane {
+    /// Where the supervisor lives.
+    pub(crate) place: Placement,
+    pub(crate) create: Handle<Create>,
+    pub(crate) save: Handle<Save>,
+    pub(crate) conclude: Handle<Conclude>,
+    pub(crate) publish: Handle<Publish>,
     pub(crate) provision: Handle<Provision>,
     pub(crate) unprovision: Handle<Unprovision>,
     pub(crate) prepare: Handle<Prepare>,
@@ -56,10 +62,6 @@ pub(crate) type Reserved = Arc<DashMap<ContainerId, Option<RunLock>>>;
 #[derive(Debug, Clone)]
 pub(crate) struct Rooms {
     pub(crate) fetch: Handle<Fetch>,
-    pub(crate) create: Handle<Create>,
-    pub(crate) save: Handle<Save>,
-    pub(crate) conclude: Handle<Conclude>,
-    pub(crate) publish: Handle<Publish>,
     pub(crate) discard: Handle<Discard>,
     pub(crate) paths: Paths,
     pub(crate) owner: OwnerV1,

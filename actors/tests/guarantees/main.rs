@@ -3,6 +3,7 @@
 mod actors_on_one_arbiter_share_it;
 mod blocking_work_has_its_lanes;
 mod continuations_are_turns;
+mod crossings_are_counted;
 mod deadlines_do_not_need_the_callee;
 mod discard_is_a_request;
 mod dispatch_answers;

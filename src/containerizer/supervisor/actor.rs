@@ -291,7 +291,7 @@ impl Supervisor {
             checkpoint: self.checkpoint(),
             update: happened.map(|happened| self.update(happened)),
         };
-        self.rooms.save.dispatch(save, limits::QUERY)
+        self.lane.save.dispatch(save, limits::QUERY)
     }
 
     fn creating(&self) -> Eventual<Result<(), Failure>> {
@@ -300,7 +300,7 @@ impl Supervisor {
             checkpoint: self.checkpoint(),
             update: self.update(Happened::Entered { from: None }),
         };
-        self.rooms.create.dispatch(create, limits::QUERY)
+        self.lane.create.dispatch(create, limits::QUERY)
     }
 
     fn update(&self, happened: Happened) -> events::Update {

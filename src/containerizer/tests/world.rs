@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use longshore_actors::{
-    Clock, Eventual, Handle, Message, Outcome, Pid, Promise, Reply, Runtime, ShutdownPlan, Spawn,
-    promise,
+    Clock, Eventual, Handle, Message, Outcome, Pid, Placement, Promise, Reply, Runtime,
+    ShutdownPlan, Spawn, promise,
 };
 
 use crate::checkpoint::OwnerV1;
@@ -219,8 +219,9 @@ impl World {
         let paths = Paths::new(directory.path().join("work"), directory.path().join("run"));
         let (host, events) = (Host::default(), EventHub::new(Start::fresh()));
         let log = Mutex::new(events.subscribe(Since::Now));
-        let rooms = Arc::new(rooms(&runtime, &host, &paths, &events));
-        let lanes = vec![lane(&runtime, &host)];
+        let recorder = recorder(&runtime, &paths, &events);
+        let rooms = Arc::new(rooms(&runtime, &host, &paths, &recorder));
+        let lanes = vec![lane(&runtime, &host, &recorder)];
         let hub = events.clone();
         let spawn =
             Spawn::new("containerizer", move || Containerizer::new(rooms, lanes, hub, Vec::new()));
@@ -354,20 +355,17 @@ fn fake<M: Message>(
     Handle::from_fn(runtime, name, move |message| Reply::Now(answer(message))).expect("a fake")
 }
 
-fn rooms(runtime: &Runtime, host: &Host, paths: &Paths, events: &EventHub) -> Rooms {
-    let (recorder_paths, hub) = (paths.clone(), events.clone());
-    let recorder = runtime
-        .spawn(Spawn::new("recorder", move || Recorder::new(recorder_paths, hub)))
-        .expect("a recorder");
+fn recorder(runtime: &Runtime, paths: &Paths, events: &EventHub) -> Pid<Recorder> {
+    let (paths, events) = (paths.clone(), events.clone());
+    runtime.spawn(Spawn::new("recorder", move || Recorder::new(paths, events))).expect("a recorder")
+}
+
+fn rooms(runtime: &Runtime, host: &Host, paths: &Paths, recorder: &Pid<Recorder>) -> Rooms {
     let fetcher = host.clone();
     Rooms {
         fetch: fake(runtime, "fetcher", move |_: Fetch| {
             fetcher.call("fetch", Stage::Fetch).map(drop)
         }),
-        create: recorder.handle(),
-        save: recorder.handle(),
-        conclude: recorder.handle(),
-        publish: recorder.handle(),
         discard: recorder.handle(),
         paths: paths.clone(),
         owner: OwnerV1::Agent,
@@ -387,11 +385,16 @@ fn provisioned() -> Provisioned {
     }
 }
 
-fn lane(runtime: &Runtime, host: &Host) -> Lane {
+fn lane(runtime: &Runtime, host: &Host, recorder: &Pid<Recorder>) -> Lane {
     let each = || host.clone();
     let (provision, unprovision, prepare, isolate) = (each(), each(), each(), each());
     let (update, cleanup, fork, kill, forget) = (each(), each(), each(), each(), each());
     Lane {
+        place: Placement::Group("main"),
+        create: recorder.handle(),
+        save: recorder.handle(),
+        conclude: recorder.handle(),
+        publish: recorder.handle(),
         provision: fake(runtime, "provisioner", move |m: Provision| {
             let what = format!("rootfs {}", m.container_id);
             provision.hold("provision", Stage::Provision, what).map(|()| provisioned())

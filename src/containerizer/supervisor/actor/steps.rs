@@ -349,7 +349,7 @@ impl Supervisor {
             end,
         };
         let update = self.update(Happened::Terminated { from: State::Destroying });
-        let answer = self.rooms.conclude.dispatch(Conclude { record, update }, limits::QUERY);
+        let answer = self.lane.conclude.dispatch(Conclude { record, update }, limits::QUERY);
         self.settle(cx, Step::Record, answer, |_, _, ()| {});
     }
 
@@ -359,7 +359,7 @@ impl Supervisor {
         if self.snapshot.state == Some(State::Provisioning) {
             let update = self.update(Happened::Progress(progress));
             // A recorder that is behind loses a figure; states are never lost this way.
-            drop(self.rooms.publish.notify(Publish { update }));
+            drop(self.lane.publish.notify(Publish { update }));
         }
     }
 }
