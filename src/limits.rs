@@ -146,6 +146,9 @@ pub const MAILBOX: usize = 1024;
 /// Messages that wait for the recorder: it serves every container, and what it refuses nobody sees.
 pub const RECORDER_MAILBOX: usize = 65_536;
 
+/// Entries of a tree that is removed where it is met; what is more goes to a thread for such work.
+pub const SMALL_TREE: usize = 64;
+
 /// Threads for files that can be many: copies, removals.
 pub const BULK_THREADS: usize = 4;
 

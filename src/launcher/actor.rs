@@ -122,8 +122,12 @@ impl Handler<Fork> for Launcher {
 }
 
 impl Handler<Kill> for Launcher {
-    /// On a thread of its own: waiting for a process that will not die must hold up nobody else.
+    /// On a thread of its own: waiting for a process that will not die must hold up nobody else. Most
+    /// containers end by themselves, and leave nothing to wait for.
     fn handle(&mut self, message: Kill, cx: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
+        if self.launcher.is_gone(&message.container_id, message.init) {
+            return Reply::Now(Ok(()));
+        }
         let launcher = Arc::clone(&self.launcher);
         Reply::Later(cx.blocking("kill", "kill", move |_| {
             let killed = launcher.kill(&message.container_id, message.init, limits::KILL);

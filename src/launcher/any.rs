@@ -58,6 +58,14 @@ impl AnyLauncher {
         }
     }
 
+    /// As [`LinuxLauncher::is_gone`].
+    pub(crate) fn is_gone(&self, id: &ContainerId, init: Option<InitPid>) -> bool {
+        match self {
+            Self::Linux(linux) => linux.is_gone(id, init),
+            Self::Posix(..) => false,
+        }
+    }
+
     /// As [`LinuxLauncher::forget`].
     pub fn forget(&self, id: &ContainerId) -> Result<(), LauncherError> {
         match self {

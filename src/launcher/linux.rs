@@ -111,6 +111,13 @@ impl LinuxLauncher {
         self.cgroups.kill_group_exists(&paths::cgroup(id))
     }
 
+    /// Whether every process of a container is gone already, and can be known to be without waiting.
+    pub(crate) fn is_gone(&self, id: &ContainerId, init: Option<InitPid>) -> bool {
+        let init = init.map(child::open).transpose();
+        matches!(init, Ok(None | Some(None)))
+            && self.cgroups.kill_group_is_empty(&paths::cgroup(id))
+    }
+
     /// Removes what the launcher keeps of a container whose processes are gone. Repeatable.
     pub fn forget(&self, id: &ContainerId) -> Result<(), LauncherError> {
         Ok(self.cgroups.kill_group_remove(&paths::cgroup(id))?)

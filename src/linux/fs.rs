@@ -24,7 +24,7 @@ mod remove;
 
 pub use copy::copy_content;
 pub use make::{CLOSED, PRIVATE, SANDBOX, SHARED, make_closed, make_directories, open_private};
-pub use remove::{remove_path, remove_tree};
+pub use remove::{remove_path, remove_small, remove_tree};
 pub use rustix::fs::{FlockOperation, Stat};
 pub use rustix::io::Errno;
 

@@ -111,7 +111,13 @@ pub(crate) fn exit_status(pidfd: BorrowedFd<'_>) -> Option<i32> {
 /// Field 22 of proc_pid_stat(5): when the process started, in clock ticks since boot.
 pub(crate) fn start_time(pid: i32) -> Result<u64, Error> {
     let path = format!("/proc/{pid}/stat");
-    let stat = std::fs::read_to_string(&path).called(|| format!("read({path:?})"))?;
+    let failed = |errno| Error::new(format!("read({path:?})"), errno);
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
+    let file = rustix::fs::open(&path, flags, rustix::fs::Mode::empty()).map_err(failed)?;
+    // One line of at most some 400 bytes, made anew by each read from the start: one read has it all.
+    let mut buffer = [0_u8; 4096];
+    let count = rustix::io::read(&file, &mut buffer).map_err(failed)?;
+    let stat = String::from_utf8_lossy(&buffer[..count]);
     parse_start_time(&stat).ok_or_else(|| Error::new(format!("parse({path:?})"), Errno::BADMSG))
 }
 

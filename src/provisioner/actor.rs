@@ -150,6 +150,13 @@ impl Handler<Provision> for ProvisionerActor {
     ) -> Reply<Result<Provisioned, Failure>> {
         let Provision { container_id: id, reference, pull, exposure, progress } = message;
         let exposure = exposure.unwrap_or(self.exposure);
+        // Most images are here: this thread may block, and asking another one would cost more. What is
+        // wrong is found again there, and told.
+        if let Ok(Some(image)) = self.provisioner.store().get_here(&reference, pull) {
+            let (promise, reply) = Reply::promised();
+            self.assemble(cx, (id, image, exposure), promise);
+            return reply;
+        }
         let get = GetImage { reference, pull, progress: Some(progress) };
         let getting = self.images.dispatch(get, limits::PROVISION);
         let discarder = getting.discarder();

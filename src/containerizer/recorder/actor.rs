@@ -10,6 +10,8 @@ use super::messages::{Conclude, Create, Discard, Publish, Sandbox, Save};
 use crate::checkpoint::{self, CheckpointError, RecordV1};
 use crate::error::{Classified, ErrorKind, Stage, failure};
 use crate::events::{self, EventHub};
+use crate::limits;
+use crate::linux;
 use crate::linux::fs::{CLOSED, SANDBOX, SHARED, make_closed, make_directories};
 use crate::model::{ContainerId, Failure};
 use crate::paths::Paths;
@@ -152,9 +154,14 @@ impl Handler<Discard> for Recorder {
     fn handle(&mut self, message: Discard, cx: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
         let id = message.container_id;
         let record = remove_file(&self.paths.records().join(id.to_string()));
+        let sandbox = self.paths.sandbox(&id);
         let doomed = record.and_then(|()| match message.sandbox {
             Sandbox::Keep => Ok(None),
-            Sandbox::Remove => doom(&self.paths, &id),
+            // Two streams and little else: gone in a moment.
+            Sandbox::Remove => match linux::fs::remove_small(&sandbox, limits::SMALL_TREE) {
+                Ok(true) => Ok(None),
+                Ok(false) | Err(_) => doom(&self.paths, &id),
+            },
         });
         self.events.forget(&id);
         match stage(Stage::Destroy, doomed) {

@@ -54,14 +54,13 @@ pub enum Missing {
 
 /// Opens `path` below the root, as an `O_PATH` descriptor.
 pub fn open(path: &CStr, flags: u32) -> Result<i32> {
-    let root = sys::open_at(AT_FDCWD, c"/", O_PATH | O_DIRECTORY, 0)?;
-    let answer = match sys::open_in_root(root, path, flags | O_PATH) {
+    // The working directory is the root from the moment that the root is entered until the payload's
+    // process has its own.
+    match sys::open_in_root(AT_FDCWD, path, flags | O_PATH) {
         // EPERM is what filters older than the call answer; the call itself never does for O_PATH.
         Err(ENOSYS | EPERM) => walk(path, flags),
         answer => answer,
-    };
-    sys::close(root);
-    answer
+    }
 }
 
 /// Opens `path`, made if it is missing and `missing` says so; its parents too.
@@ -110,6 +109,10 @@ pub fn in_parent(path: &CStr, act: impl FnOnce(i32, &CStr) -> Result<()>) -> Res
 
 /// The open parent of `path`, made with `mode` where it is missing, and the last name.
 fn parent_of(path: &CStr, mode: u32) -> Result<(i32, Buffer)> {
+    match existing_parent_of(path) {
+        Err(ENOENT) => {}
+        answer => return answer,
+    }
     let mut name = Buffer::new();
     let mut sofar = Buffer::new();
     let mut directory = open(c"/", O_DIRECTORY)?;
@@ -135,6 +138,27 @@ fn parent_of(path: &CStr, mode: u32) -> Result<(i32, Buffer)> {
         return Err(EEXIST);
     }
     Ok((directory, name))
+}
+
+/// The open parent of `path` and the last name, if the parent is there: mostly it is.
+fn existing_parent_of(path: &CStr) -> Result<(i32, Buffer)> {
+    let bytes = path.to_bytes();
+    let mut end = bytes.len();
+    while end > 0 && bytes[end - 1] == b'/' {
+        end -= 1;
+    }
+    let mut start = end;
+    while start > 0 && bytes[start - 1] != b'/' {
+        start -= 1;
+    }
+    if start == end {
+        return Err(EEXIST);
+    }
+    let (mut parent, mut name) = (Buffer::new(), Buffer::new());
+    parent.push(b"/")?;
+    parent.push(&bytes[..start])?;
+    name.push(&bytes[start..end])?;
+    Ok((open(parent.text(), O_DIRECTORY)?, name))
 }
 
 /// [`open`] without openat2: one name at a time, no link followed by the kernel.

@@ -218,7 +218,7 @@ impl Init<'_> {
             }
             Ok(pid) => {
                 sys::close(error_end);
-                self.keep_only_what_is_needed();
+                self.keep_only_what_is_needed(errors);
                 plan.unmap();
                 supervise::run(self.channel, pid, errors)
             }
@@ -226,18 +226,26 @@ impl Init<'_> {
         }
     }
 
-    /// Everything but the channel, the status file and the signals: no directory, no stream.
-    fn keep_only_what_is_needed(&self) {
-        for standard in 0..3 {
-            sys::close(standard);
+    /// The channel, the status file, the signals, the kill switch and the payload's word: no directory,
+    /// no stream, no mount.
+    fn keep_only_what_is_needed(&self, errors: i32) {
+        let mut kept = [
+            self.channel.agent,
+            self.channel.status,
+            self.channel.signals,
+            self.channel.kill,
+            errors,
+        ];
+        kept.sort_unstable();
+        // From one that is kept to the next; -1 stands for what there is not.
+        let mut from = 0;
+        for fd in kept.into_iter().filter(|fd| *fd >= 0) {
+            sys::close_range(from, fd - 1);
+            from = fd + 1;
         }
-        for (index, fd) in self.birth.fds.iter().enumerate() {
-            if index != FD_CHANNEL && index != FD_STATUS && *fd != self.channel.kill {
-                sys::close(*fd);
-            }
-        }
-        sys::close(self.null.fd());
-        sys::close(self.empty.fd());
+        let masks = [self.null.fd(), self.empty.fd()];
+        let last = self.birth.fds.iter().chain(&masks).fold(-1, |last, fd| last.max(*fd));
+        sys::close_range(from, last);
     }
 }
 

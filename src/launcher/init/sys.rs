@@ -124,6 +124,16 @@ pub fn close_from(first: u32) {
     }
 }
 
+/// Closes `first` to `last`, both included.
+pub fn close_range(first: i32, last: i32) {
+    if first > last || plain(NR_CLOSE_RANGE, &[at(first), at(last), 0]).is_ok() {
+        return;
+    }
+    for fd in first..=last {
+        close(fd);
+    }
+}
+
 /// Marks everything from `first` on to be closed by exec. Every descriptor of ours is already: this
 /// is the second lock.
 pub fn close_from_on_exec(first: u32) {

@@ -69,6 +69,14 @@ impl Cgroups {
         self.kill_group(path).is_ok_and(|(_, group)| group.directory().is_dir())
     }
 
+    /// The kill group is there, and no process is left in it, those of nested containers included:
+    /// nothing has to be killed, and nothing to be waited for. False also where that is not known.
+    pub fn kill_group_is_empty(&self, path: &Path) -> bool {
+        let Ok((_, group)) = self.kill_group(path) else { return false };
+        let events = read(&group.directory().join("cgroup.events"));
+        events.is_ok_and(|text| keyed(&text, "populated") == Some(0))
+    }
+
     /// Removes the kill group. The processes must be gone. Repeatable; a missing one is done.
     ///
     /// On a pure v2 host the isolators' figures go with it: read them before. Of a container that

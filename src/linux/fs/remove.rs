@@ -95,6 +95,46 @@ fn remove_entry(
     }
 }
 
+/// Removes `path` and everything below, unless that is more than `budget` entries: false, and what is
+/// left is for [`remove_path`], on a thread that has the time.
+pub fn remove_small(path: &Path, budget: usize) -> Result<bool, Error> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(Error::new(format!("unlinkat({path:?})"), Errno::INVAL));
+    };
+    match Directory::open(parent) {
+        Err(error) if error.errno == Errno::NOENT => Ok(true),
+        parent => remove_some(&parent?, name, 0, &mut { budget }),
+    }
+}
+
+fn remove_some(
+    parent: &Directory,
+    name: &OsStr,
+    depth: usize,
+    budget: &mut usize,
+) -> Result<bool, Error> {
+    let Some(left) = budget.checked_sub(1).filter(|_| depth < DEPTH_MAX) else { return Ok(false) };
+    *budget = left;
+    match parent.unlink(name) {
+        Ok(()) => return Ok(true),
+        Err(error) if error.errno == Errno::NOENT => return Ok(true),
+        Err(error) if matches!(error.errno, Errno::ISDIR | Errno::PERM) => {}
+        Err(error) => return Err(error),
+    }
+    match parent.rmdir(name) {
+        Err(error) if matches!(error.errno, Errno::NOTEMPTY | Errno::EXIST) => {}
+        Err(error) if error.errno == Errno::NOENT => return Ok(true),
+        done => return done.map(|()| true),
+    }
+    let directory = parent.child(name)?;
+    for entry in directory.names()? {
+        if !remove_some(&directory, &entry, depth + 1, budget)? {
+            return Ok(false);
+        }
+    }
+    parent.rmdir(name).map(|()| true)
+}
+
 /// [`remove_tree`] by the path of what is to be removed.
 pub fn remove_path(path: &Path) -> Result<(), Error> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {

@@ -216,6 +216,27 @@ impl ImageStore {
         blocking(move || inner.stored(pulled)).await
     }
 
+    /// The image, if it is here and nobody has to be asked for it; `None`: [`Self::get`] must look.
+    /// For threads that may block: it costs them less than to hand the question on.
+    pub(crate) fn get_here(
+        &self,
+        reference: &ImageReference,
+        policy: PullPolicy,
+    ) -> Result<Option<StoredImage>, StoreError> {
+        let named = self.inner.registries.name(reference)?;
+        if let Origin::Rootfs(path) = &named.origin {
+            return plain_directory(path.clone(), named.key).map(Some);
+        }
+        let changed = || !self.inner.is_unchanged(&named.key, named.origin.state());
+        if policy == PullPolicy::Always
+            || (policy == PullPolicy::Missing && named.origin.is_here() && changed())
+        {
+            return Ok(None);
+        }
+        let known = self.inner.known_here(&named.key)?;
+        known.map(|pulled| self.inner.stored(pulled)).transpose()
+    }
+
     /// Waits for the pull of this image, and starts it if nobody has.
     async fn join(
         &self,
@@ -301,15 +322,12 @@ impl Inner {
     /// The image as the table has it, pinned; `None`: not there, or not whole.
     async fn known(&self, key: &str) -> Result<Option<Pulled>, StoreError> {
         let (cache, key) = (Arc::clone(&self.cache), key.to_owned());
-        blocking(move || {
-            let table = cache.table()?;
-            let Some(row) = table.find(&key).cloned() else { return Ok(None) };
-            // Pinned first: what is there then, stays.
-            let lease = cache.lease(pins(&row))?;
-            let whole = cache.has(&row.config, row.layers.iter().map(|layer| &layer.chain))?;
-            Ok(whole.then_some(Pulled { row, lease }))
-        })
-        .await
+        blocking(move || known(&cache, &key)).await
+    }
+
+    /// The same on this thread, which may block.
+    fn known_here(&self, key: &str) -> Result<Option<Pulled>, StoreError> {
+        known(&self.cache, key)
     }
 
     async fn pull(
@@ -362,6 +380,15 @@ impl Inner {
             held: Some(held),
         })
     }
+}
+
+fn known(cache: &Arc<Cache>, key: &str) -> Result<Option<Pulled>, StoreError> {
+    let table = cache.table()?;
+    let Some(row) = table.find(key).cloned() else { return Ok(None) };
+    // Pinned first: what is there then, stays.
+    let lease = cache.lease(pins(&row))?;
+    let whole = cache.has(&row.config, row.layers.iter().map(|layer| &layer.chain))?;
+    Ok(whole.then_some(Pulled { row, lease }))
 }
 
 /// Everything of the store that an image needs.
