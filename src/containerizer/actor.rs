@@ -29,6 +29,9 @@ pub(crate) struct Containerizer {
     living: BTreeMap<ContainerId, Living>,
     /// Containers whose supervisor broke and is being replaced, with those who look for it.
     rescuing: BTreeMap<ContainerId, Vec<Promise<Option<Pid<Supervisor>>>>>,
+    /// Containers whose supervisor was found gone before its end was heard of here, with those who ask
+    /// what comes after it.
+    leaving: BTreeMap<ContainerId, Vec<Promise<Option<Pid<Supervisor>>>>>,
     /// Ended containers whose record is kept, the oldest first, with the time of their end.
     ended: VecDeque<(ContainerId, WallTime)>,
     closed: bool,
@@ -58,6 +61,7 @@ impl Containerizer {
             events,
             living: BTreeMap::new(),
             rescuing: BTreeMap::new(),
+            leaving: BTreeMap::new(),
             ended: ended.into_iter().map(|(id, ns)| (id, WallTime::from_unix_ns(ns))).collect(),
             closed: false,
         }
@@ -77,6 +81,9 @@ impl Containerizer {
         match cx.runtime().spawn(spawn) {
             Ok(pid) => {
                 cx.watch(&pid.any());
+                for waiter in self.leaving.remove(&id).into_iter().flatten() {
+                    waiter.set(Some(pid.clone()));
+                }
                 self.living.insert(id, Living { pid, config, buried });
             }
             Err(error) => {
@@ -159,12 +166,18 @@ impl Process for Containerizer {
         let entry = self.living.iter().find(|(_, living)| living.pid.any() == *who);
         let Some(id) = entry.map(|(id, _)| id.clone()) else { return };
         let Some(living) = self.living.remove(&id) else { return };
+        let waiting = self.leaving.remove(&id).unwrap_or_default();
         match why {
             Exit::Normal => self.ended(id, living.buried),
             Exit::Failed(_) | Exit::Panicked(_) | Exit::Killed(_) if self.closed => {}
             Exit::Failed(_) | Exit::Panicked(_) | Exit::Killed(_) => {
                 self.rescue(cx, living.config, why);
+                self.rescuing.entry(id).or_default().extend(waiting);
+                return;
             }
+        }
+        for waiter in waiting {
+            waiter.set(None);
         }
     }
 }
@@ -188,7 +201,14 @@ impl Handler<Find> for Containerizer {
             waiting.push(promise);
             return reply;
         }
-        Reply::Now(self.living.get(&find.container_id).map(|living| living.pid.clone()))
+        let found = self.living.get(&find.container_id).map(|living| living.pid.clone());
+        if found.as_ref().is_some_and(|pid| find.gone == Some(pid.any())) {
+            // The supervisor lives on another thread: that it is gone is heard of here a little later.
+            let (promise, reply) = Reply::promised();
+            self.leaving.entry(find.container_id).or_default().push(promise);
+            return reply;
+        }
+        Reply::Now(found)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use longshore_actors::{Message, Pid};
+use longshore_actors::{AnyPid, Message, Pid};
 
 use super::recovery::Orphan;
 use super::supervisor::actor::Supervisor;
@@ -27,6 +27,8 @@ impl Message for Launch {
 #[derive(Debug, Clone)]
 pub(crate) struct Find {
     pub(crate) container_id: ContainerId,
+    /// A supervisor that the asker has found gone: what comes after it is asked for, and waited for.
+    pub(crate) gone: Option<AnyPid>,
 }
 
 impl Message for Find {

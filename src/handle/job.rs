@@ -161,9 +161,9 @@ impl Job {
         Supervisor: longshore_actors::Handler<M>,
     {
         let inner = &self.containerizer.inner;
-        let mut rescued = false;
+        let mut gone = None;
         loop {
-            let find = Find { container_id: self.container_id.clone() };
+            let find = Find { container_id: self.container_id.clone(), gone: gone.take() };
             let found = inner.actor.dispatch(find, limits::QUERY).result().await;
             let Some(supervisor) = answered(&self.container_id, found)? else {
                 return self.record();
@@ -172,7 +172,7 @@ impl Job {
             match asked.result().await {
                 Ok(reply) => return Ok(Asked::Answered(reply)),
                 // It ended in order before it came to the message, or broke and is being replaced.
-                Err(Lost::Gone { .. }) if !rescued => rescued = true,
+                Err(Lost::Gone { .. }) => gone = Some(supervisor.any()),
                 Err(lost) => return answered(&self.container_id, Err(lost)),
             }
         }

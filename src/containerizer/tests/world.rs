@@ -255,7 +255,7 @@ impl World {
     }
 
     pub(super) async fn supervisor(&self, id: &ContainerId) -> Option<Pid<Supervisor>> {
-        let find = Find { container_id: id.clone() };
+        let find = Find { container_id: id.clone(), gone: None };
         self.containerizer.dispatch(find, limits::QUERY).result().await.ok().flatten()
     }
 
