@@ -1,0 +1,118 @@
+//! The directories of a container, and their removal.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Classified, ErrorKind};
+use crate::limits;
+use crate::linux::fs::{CLOSED, SANDBOX, SHARED, make_closed, make_directories, remove_small};
+use crate::model::ContainerId;
+use crate::paths::Paths;
+
+/// A directory or file of ours that cannot be made or removed.
+#[derive(Debug, thiserror::Error)]
+#[error("{action} {path}: {error}")]
+pub(super) struct RecordError {
+    action: &'static str,
+    path: PathBuf,
+    #[source]
+    error: io::Error,
+}
+
+impl Classified for RecordError {
+    fn kind(&self) -> ErrorKind {
+        match self.error.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Exhausted,
+            _ => ErrorKind::Host,
+        }
+    }
+
+    fn errno(&self) -> Option<String> {
+        let errno = self.error.raw_os_error()?;
+        Some(format!("{:?}", nix::errno::Errno::from_raw(errno)))
+    }
+}
+
+fn make(path: &Path) -> Result<(), RecordError> {
+    make_directories(path, SHARED).map_err(|error| uncreated(path, error))
+}
+
+fn uncreated(path: &Path, error: io::Error) -> RecordError {
+    RecordError { action: "create", path: path.to_owned(), error }
+}
+
+pub(super) fn remove_file(path: &Path) -> Result<(), RecordError> {
+    absent_is_fine(path, fs::remove_file(path))
+}
+
+pub(super) fn remove_tree(path: &Path) -> Result<(), RecordError> {
+    absent_is_fine(path, fs::remove_dir_all(path))
+}
+
+fn absent_is_fine(path: &Path, result: io::Result<()>) -> Result<(), RecordError> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(RecordError { action: "remove", path: path.to_owned(), error })
+        }
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Everything that a container needs before anything else of it exists.
+pub(super) fn make_container(paths: &Paths, id: &ContainerId) -> Result<(), RecordError> {
+    let runtime = paths.container(id);
+    make(&paths.records())?;
+    make(&runtime)?;
+    // Whoever had this name before has left its status here only if we died in between.
+    remove_file(&paths.status(id))?;
+    // For its payload's user and group alone, who may make set-user-ID files in it.
+    let sandbox = paths.sandbox(id);
+    make_closed(&sandbox, SANDBOX).map_err(|error| uncreated(&sandbox, error))
+}
+
+/// Removes a sandbox of two streams and little else there and then. One that holds more is taken out of
+/// the way: what is returned is to be removed, on a thread that has the time, and the trash left.
+pub(super) fn remove_sandbox(
+    paths: &Paths,
+    id: &ContainerId,
+) -> Result<Option<PathBuf>, RecordError> {
+    match remove_small(&paths.sandbox(id), limits::SMALL_TREE) {
+        Ok(true) => Ok(None),
+        Ok(false) | Err(_) => doom(paths, id),
+    }
+}
+
+/// The last one out removes it; a failure says that it was not the last.
+pub(super) fn leave_trash(trash: &Path) {
+    let _ = fs::remove_dir(trash);
+}
+
+/// How often the last one out can be met before it is no accident any more.
+const DOOM_ATTEMPTS: u32 = 100;
+
+/// Takes the sandbox out of the way at once: the id may have a new container before it is gone.
+fn doom(paths: &Paths, id: &ContainerId) -> Result<Option<PathBuf>, RecordError> {
+    let (sandbox, trash) = (paths.sandbox(id), paths.trash());
+    let doomed = trash.join(uuid::Uuid::new_v4().to_string());
+    let mut moved = Ok(());
+    for _ in 0..DOOM_ATTEMPTS {
+        moved = make_closed(&trash, CLOSED).and_then(|()| fs::rename(&sandbox, &doomed));
+        // Somebody's last one out may remove the directory between the two steps, and also while it
+        // is being made: then std finds a name that is taken by no directory.
+        let raced = moved.as_ref().is_err_and(|error| {
+            matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists)
+        });
+        if !raced || !fs::exists(&sandbox).unwrap_or(false) {
+            break;
+        }
+    }
+    match moved {
+        Ok(()) => Ok(Some(doomed)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let _ = fs::remove_dir(&trash);
+            Ok(None)
+        }
+        Err(error) => Err(RecordError { action: "remove", path: sandbox, error }),
+    }
+}
