@@ -127,6 +127,7 @@ impl Linux {
         let ground = Ground::Rootfs { sandbox: &self.sandbox_directory };
         let volumes = volumes::mounts(&config.volumes, ground)?;
         if provisioned.read_only {
+            leave_out_sys(&provisioned.rootfs, &mut mounts)?;
             let all = [mounts.as_slice(), volumes.as_slice()].concat();
             check_mount_points(&provisioned.rootfs, &all, &self.sandbox_directory)?;
         }
@@ -188,6 +189,14 @@ impl Linux {
     fn has(&self, isolator: &str) -> bool {
         self.isolation.iter().any(|name| name == isolator)
     }
+}
+
+/// A root file system without `/sys` that cannot get one does without: few programs look there.
+fn leave_out_sys(rootfs: &Rootfs, mounts: &mut Vec<Mount>) -> Result<(), IsolatorError> {
+    if !exists_in(&open_root(rootfs)?, Path::new("/sys"))? {
+        mounts.retain(|mount| !mount.target.starts_with("/sys"));
+    }
+    Ok(())
 }
 
 /// Nothing can be made in a root file system that is read-only: what is mounted must have its place
@@ -366,6 +375,23 @@ mod tests {
         assert!(message().contains("has no /mnt/mesos/sandbox for the sandbox"), "{}", message());
         std::fs::create_dir_all(root.path().join("mnt/mesos/sandbox")).expect("made");
         prepare(&["filesystem/linux"], &context).expect("all is there");
+    }
+
+    #[test]
+    fn a_read_only_root_without_sys_does_without() {
+        let root = tempfile::tempdir().expect("a scratch directory");
+        for directory in ["proc", "dev", "mnt/mesos/sandbox"] {
+            std::fs::create_dir_all(root.path().join(directory)).expect("made");
+        }
+        let mut image = provisioned(root.path().to_str().expect("text"));
+        image.read_only = true;
+        let context = context(config(Some("rootfs:/srv")), Some(image));
+        let without = prepare(&["filesystem/linux"], &context).expect("prepared");
+        assert!(targets(&without).iter().all(|target| !target.starts_with("/sys")));
+        assert!(targets(&without).contains(&"/proc"));
+        std::fs::create_dir(root.path().join("sys")).expect("made");
+        let with = prepare(&["filesystem/linux"], &context).expect("prepared");
+        assert!(targets(&with).contains(&"/sys"));
     }
 
     #[test]
