@@ -50,6 +50,9 @@ pub struct Containerizer {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) runtime: Runtime,
+    /// Held until the shutdown, or for as long as the containerizer lives. Before `events`, whose end
+    /// tells observers that nobody is here any more.
+    pub(crate) lock: Mutex<Option<crate::start::DirectoryLock>>,
     pub(crate) actor: Pid<ContainerizerActor>,
     pub(crate) reserved: Reserved,
     pub(crate) lifetime: Lifetime,
@@ -60,8 +63,6 @@ pub(crate) struct Inner {
     /// Names of the isolators in use.
     pub(crate) isolation: Vec<String>,
     pub(crate) images: Handle<GetImage>,
-    /// Held until the shutdown, or for as long as the containerizer lives.
-    pub(crate) lock: Mutex<Option<crate::start::DirectoryLock>>,
 }
 
 /// What a shutdown does with the containers that still run.

@@ -86,6 +86,7 @@ impl fmt::Display for Epoch {
 
 /// The image that a container runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ImageName {
     /// Normalised: `docker.io/library/redis:7.0`.
     pub reference: String,
@@ -96,6 +97,7 @@ pub struct ImageName {
 
 /// How far the pull of one layer has come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct LayerProgress {
     /// Digest of the layer as it is transferred.
     pub layer: Digest,
@@ -165,6 +167,7 @@ pub struct Event {
 
 /// A container as it is now: what a snapshot lists and `status` answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ContainerSnapshot {
     /// Its name.
     pub container_id: ContainerId,
@@ -236,6 +239,7 @@ impl ContainerSnapshot {
 
 /// Every container at one point between two events.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Snapshot {
     /// The last event that is contained; the next one that follows is `seq + 1`.
     pub seq: u64,
@@ -251,6 +255,7 @@ pub struct Snapshot {
 
 /// Events that a subscriber has missed; a snapshot follows.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Lagged {
     /// Names the counter.
     pub epoch: Epoch,

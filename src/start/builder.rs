@@ -59,8 +59,8 @@ impl Builder {
 
     /// Starts it. What owners that died have left on these directories is removed first.
     ///
-    /// With [`Lifetime::Independent`] the runtime directory is locked: one agent at a time. With
-    /// [`Lifetime::WithAgent`] the caller holds the lock `run/<id>` of each container it launches.
+    /// With [`Lifetime::Independent`](crate::launcher::Lifetime::Independent) the runtime directory is locked: one agent at a time. With
+    /// [`Lifetime::WithAgent`](crate::launcher::Lifetime::WithAgent) the caller holds the lock `run/<id>` of each container it launches.
     ///
     /// Errors: `InvalidRequest` (settings), `Unsupported` (the host lacks something, or we are not
     /// root), `Conflict` (another agent has the runtime directory), `Host`.
