@@ -208,12 +208,11 @@ mod magic {
     pub(super) const ZFS: u64 = 0x2fc1_2fc1;
 }
 
-/// Whether readdir on the file system of `directory` tells the kinds of names.
+/// Whether readdir on the file system of `directory` tells the kinds of names: of the one that is
+/// needed anyway, because a probe would stay where a command is killed.
 fn tells_kinds(directory: &Path) -> Result<bool, linux::Error> {
-    let probe = directory.join(format!(".probe-{}", uuid::Uuid::new_v4().simple()));
-    let call = |error: std::io::Error| linux::Error::from_io(format!("mkdir({probe:?})"), &error);
-    std::fs::create_dir_all(probe.join("directory")).map_err(call)?;
-    let told = Directory::open(&probe).and_then(|probe| probe.tells_kinds());
-    fs::remove_path(&probe)?;
-    told
+    let some = directory.join("containers");
+    fs::make_directories(&some, fs::SHARED)
+        .map_err(|error| linux::Error::from_io(format!("mkdir({some:?})"), &error))?;
+    Directory::open(directory)?.tells_kinds()
 }
