@@ -7,6 +7,8 @@
 //! Sources are read by a small lexer (`source.rs`) that tells code, comments and literals apart; no
 //! rule needs more of the language than that. `CARGO_MANIFEST_DIR=DIR` checks another checkout.
 
+#[path = "tidy/features.rs"]
+mod features;
 #[path = "tidy/project.rs"]
 mod project;
 #[path = "tidy/rooms.rs"]

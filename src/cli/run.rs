@@ -28,6 +28,9 @@ const LAST_EVENT: Duration = Duration::from_secs(5);
 /// Runs a container to its end; the complaint has the payload's code.
 pub(crate) fn run(run: Run) -> Result<(), Complaint> {
     let asked = Asked::new(run)?;
+    if asked.settings.config.launcher == Some(Launcher::Linux) {
+        require_root(if asked.image { "run of an image" } else { "run with --launcher linux" })?;
+    }
     let log = asked.json_events.as_deref().map(EventLog::open).transpose()?;
     executor()?.block_on(contain(asked, log))
 }
@@ -36,6 +39,8 @@ pub(crate) fn run(run: Run) -> Result<(), Complaint> {
 struct Asked {
     settings: Settings,
     spec: ContainerSpec,
+    /// It has one; otherwise the host's file system.
+    image: bool,
     json_events: Option<PathBuf>,
     progress: Progress,
 }
@@ -53,12 +58,13 @@ impl Asked {
         settle(&mut settings, image.as_ref())?;
         let (json_events, shown) = (run.json_events.take(), run.reporting.progress);
         // The container of a `run` has no executor; what an agent would give one is given to it.
+        let has_image = image.is_some();
         let variables = settings.config.agent.executor_environment_variables.clone();
         let spec = variables
             .into_iter()
             .fold(spec(run, image)?, |spec, (name, value)| spec.agent_env(name, value));
         spec.validate().map_err(Complaint::usage)?;
-        Ok(Self { settings, spec, json_events, progress: Progress::new(shown) })
+        Ok(Self { settings, spec, image: has_image, json_events, progress: Progress::new(shown) })
     }
 }
 
@@ -66,9 +72,6 @@ impl Asked {
 fn settle(settings: &mut Settings, image: Option<&ImageReference>) -> Result<(), Complaint> {
     let config = &mut settings.config;
     config.lifetime = Lifetime::WithAgent;
-    if config.launcher == Some(Launcher::Linux) {
-        require_root("run with --launcher linux")?;
-    }
     let Some(image) = image else {
         if config.isolation.is_none() && config.image_providers.is_none() {
             let names = ISOLATION_WITHOUT_IMAGE.iter().map(|&name| name.to_owned());
@@ -76,13 +79,11 @@ fn settle(settings: &mut Settings, image: Option<&ImageReference>) -> Result<(),
         }
         return Ok(());
     };
-    match config.launcher {
-        Some(Launcher::Posix) => {
-            let why = format_args!("image {image} needs --launcher linux");
-            return Err(Complaint::usage(why));
-        }
-        _ => require_root("run of an image")?,
+    if config.launcher == Some(Launcher::Posix) {
+        return Err(Complaint::usage(format_args!("image {image} needs --launcher linux")));
     }
+    // Whoever runs this: only then is it told what else is wrong with the words.
+    config.launcher = Some(Launcher::Linux);
     let provider = match image {
         ImageReference::Docker(_) | ImageReference::DockerArchive { .. } => ImageProvider::Docker,
         ImageReference::OciLayout { .. }

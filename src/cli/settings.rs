@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use longshore::config::{Config, check_directory, executor_environment};
+use longshore::config::{Config, Launcher, check_directory, executor_environment};
 use longshore::paths::Paths;
 use serde::{Deserialize, Deserializer};
 
@@ -135,7 +135,10 @@ impl Shared {
             config.agent.executor_environment_variables = variables;
         }
         config.validate().map_err(Complaint::usage)?;
-        config.selection().map_err(Complaint::usage)?;
+        // Who may have the launcher that is needed is a matter of the start.
+        let mut meant = config.clone();
+        meant.launcher.get_or_insert(Launcher::Linux);
+        meant.selection().map_err(Complaint::usage)?;
         let work_dir = absolute(self.work_dir.unwrap_or_else(|| WORK_DIR.into()))?;
         let runtime_dir = absolute(self.runtime_dir.unwrap_or_else(|| RUNTIME_DIR.into()))?;
         check_directory("work-dir", &work_dir).map_err(Complaint::usage)?;

@@ -309,6 +309,22 @@ async fn another_user_is_for_root_and_the_own_one_for_everybody() {
     }
 }
 
+#[tokio::test]
+async fn many_launches_leave_nothing_in_the_spawner() {
+    let world = World::new();
+    assert_eq!(world.run(world.shell("exit 0")).await.0, WaitStatus(0));
+    let spawner = world.launcher.spawner_pid().expect("it runs");
+    let held = || std::fs::read_dir(format!("/proc/{spawner}/fd")).expect("ours").count();
+    let before = held();
+    for code in 0..50 {
+        let (status, output) = world.run(world.shell(&format!("echo {code}; exit {code}"))).await;
+        assert_eq!((status, output), (WaitStatus(code << 8), format!("{code}\n")));
+    }
+    assert_eq!((world.launcher.spawner_pid(), held()), (Some(spawner), before));
+    drop(world);
+    assert!(!std::fs::exists(format!("/proc/{spawner}/fd")).expect("looked"), "gone and reaped");
+}
+
 #[test]
 fn what_only_the_linux_launcher_can_is_refused_by_name() {
     let world = World::new();
