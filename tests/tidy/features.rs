@@ -32,9 +32,9 @@ fn crates(flags: &[&str]) -> BTreeSet<String> {
     text.lines().map(named).collect()
 }
 
-/// The second cell of the row of this set.
+/// The second cell of the row of this set, in the last table that has one.
 fn documented(page: &str, set: &str) -> Option<usize> {
-    let row = page.lines().find(|line| line.starts_with(&format!("| `{set}` |")))?;
+    let row = page.lines().rfind(|line| line.starts_with(&format!("| `{set}` |")))?;
     row.split('|').nth(2)?.trim().parse().ok()
 }
 
