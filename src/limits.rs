@@ -180,6 +180,9 @@ pub const TOKEN_MARGIN: Duration = Duration::from_secs(5);
 /// containers on it, and no other.
 pub const KERNEL_LANES: usize = 4;
 
+/// The same where everything ends with one process and, as a rule, one container.
+pub const KERNEL_LANES_OF_A_RUN: usize = 1;
+
 /// A turn of an actor that may block; one that takes longer hangs, and new containers go elsewhere.
 pub const TURN: Duration = Duration::from_secs(5);
 

@@ -42,7 +42,7 @@ use crate::provisioner::stores::docker::DockerConfig;
 use crate::provisioner::stores::{ImageStore, StoreConfig};
 
 /// With a thread for the watches of isolators that are not ours, if there are such.
-fn build_runtime(has_strangers: bool) -> Result<Runtime, Error> {
+fn build_runtime(has_strangers: bool, lifetime: Lifetime) -> Result<Runtime, Error> {
     let builder = match has_strangers {
         true => Runtime::builder().group("main", 1).group(apart::WATCHES, 1),
         false => Runtime::builder().group("main", 1),
@@ -50,7 +50,7 @@ fn build_runtime(has_strangers: bool) -> Result<Runtime, Error> {
     #[cfg(feature = "actix")]
     let builder = builder.group(crate::handle::recipients::FRONT, 1);
     builder
-        .group("kernel", limits::KERNEL_LANES)
+        .group("kernel", kernel_lanes(lifetime))
         .group("disk", 1)
         .group("images", 1)
         .lane("bulk", limits::BULK_THREADS)
@@ -58,6 +58,14 @@ fn build_runtime(has_strangers: bool) -> Result<Runtime, Error> {
         .lane(apart::CALLS, limits::ISOLATOR_THREADS)
         .build()
         .map_err(|error| Error::new(Stage::Configure, ErrorKind::Host, error::chain(&error)))
+}
+
+/// A run has one container, and each lane takes time to start and to end.
+fn kernel_lanes(lifetime: Lifetime) -> usize {
+    match lifetime {
+        Lifetime::Independent => limits::KERNEL_LANES,
+        Lifetime::WithAgent => limits::KERNEL_LANES_OF_A_RUN,
+    }
 }
 
 /// Names and places are ours, so only a containerizer that is being shut down refuses to spawn.
@@ -364,7 +372,7 @@ impl System<'_> {
             },
             reserved: Arc::clone(&reserved),
         });
-        let lanes = (0..limits::KERNEL_LANES)
+        let lanes = (0..kernel_lanes(self.config.lifetime))
             .map(|index| self.spawn_lane(index, ground, images.handle()))
             .collect::<Result<Vec<_>, _>>()?;
         let events = self.events.clone();

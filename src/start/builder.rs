@@ -66,7 +66,7 @@ impl Builder {
     /// root), `Conflict` (another agent has the runtime directory), `Host`.
     pub async fn start(self) -> Result<Containerizer, Error> {
         self.config.validate().map_err(|error| Error::wrap(Stage::Configure, error))?;
-        let runtime = build_runtime(!self.registered.is_empty())?;
+        let runtime = build_runtime(!self.registered.is_empty(), self.config.lifetime)?;
         let started = self.start_on(&runtime).await;
         if started.is_err() {
             let plan = longshore_actors::ShutdownPlan::within(limits::SHUTDOWN);

@@ -29,7 +29,11 @@ impl Bound {
 impl Report {
     /// What one side took.
     pub(crate) fn measured(&mut self, row: &str, who: &str, sample: &Sample) {
-        let (median, p99, cpu) = (ms(sample.median()), ms(sample.p99()), ms(sample.cpu_of_one()));
+        let (median, p99) = (ms(sample.median()), ms(sample.p99()));
+        let cpu = match sample.cpu.is_zero() {
+            true => "–".to_owned(),
+            false => ms(sample.cpu_of_one()),
+        };
         self.say(format!("| {row} | {who} | {median} | {p99} | {cpu} |"));
     }
 
@@ -59,6 +63,17 @@ impl Report {
     /// A sentence under the tables.
     pub(crate) fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
+    }
+
+    /// What the figures were made on.
+    pub(crate) fn note_machine(&mut self) {
+        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+        let cpus = std::thread::available_parallelism().map_or(0, usize::from);
+        let kernel = read("/proc/sys/kernel/osrelease");
+        let load = read("/proc/loadavg");
+        let load = load.split_whitespace().next().unwrap_or("?");
+        let kernel = kernel.trim();
+        self.note(format!("{cpus} CPUs, Linux {kernel}, load average at the start {load}"));
     }
 
     /// Both tables, ready for a page.

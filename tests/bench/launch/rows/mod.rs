@@ -89,6 +89,7 @@ pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Res
 pub(crate) fn run(options: &Options) -> Result<Report, Failure> {
     let ground = Ground::prepare(options)?;
     let mut report = Report::default();
+    report.note_machine();
     for row in options.chosen() {
         match row {
             RowName::Single => side_by_side::single(&ground, &mut report)?,
