@@ -481,6 +481,8 @@ impl Containerizer {
     }
 }
 
+#[cfg(all(test, feature = "root-tests"))]
+mod root_tests;
 #[cfg(test)]
 mod tests {
     use super::*;

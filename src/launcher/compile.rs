@@ -251,6 +251,7 @@ impl Compiler<'_> {
         for device in &info.devices {
             self.device(device)?;
         }
+        self.close_to_devices(info)?;
         for operation in &info.file_operations {
             self.step(match operation {
                 FileOperation::Symlink { target, link } => {
@@ -298,6 +299,20 @@ impl Compiler<'_> {
             }
         };
         self.step(step);
+        Ok(())
+    }
+
+    /// Whoever may make nodes in the container must not open the host's devices by them. The nodes of the
+    /// plan are mounts of their own by now.
+    fn close_to_devices(&mut self, info: &LaunchInfo) -> Result<(), CompileError> {
+        let made = |mount: &&Mount| matches!(mount.source, MountSource::Filesystem { .. });
+        let directories: BTreeSet<&Path> =
+            info.devices.iter().filter_map(|device| device.path.parent()).collect();
+        for mount in info.mounts.iter().filter(made) {
+            if self.facts.may_make_nodes && directories.contains(mount.target.as_path()) {
+                self.step(Step::NoDevices(inside(&mount.target)?));
+            }
+        }
         Ok(())
     }
 

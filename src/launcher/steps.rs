@@ -69,6 +69,7 @@ pub(crate) enum Step {
     },
     Mask(PathBuf),
     Readonly(PathBuf),
+    NoDevices(PathBuf),
     ReadonlyRoot,
     Hostname(String),
     EnterTree(PathBuf),
@@ -149,6 +150,7 @@ impl fmt::Display for Step {
             Self::Symlink { link, .. } => write!(f, "make link {}", link.display()),
             Self::Mknod { path, .. } => write!(f, "make device {}", path.display()),
             Self::Mask(path) => write!(f, "mask {}", path.display()),
+            Self::NoDevices(path) => write!(f, "close {} to devices", path.display()),
             Self::Readonly(path) => write!(f, "make {} read-only", path.display()),
             Self::ReadonlyRoot => f.write_str("make the root file system read-only"),
             Self::Hostname(name) => write!(f, "set hostname {name}"),
@@ -276,6 +278,7 @@ fn op(step: &Step, data: &mut Data) -> Op {
         | Step::Mknod { .. }
         | Step::Mask(_)
         | Step::Readonly(_)
+        | Step::NoDevices(_)
         | Step::ReadonlyRoot => tree_op(step, data),
         Step::JoinCgroup { .. }
         | Step::UnshareCgroup
@@ -368,6 +371,7 @@ fn tree_op(step: &Step, data: &mut Data) -> Op {
             ..NOTHING
         },
         Step::Mask(path) => Op { code: OP_MASK, text: data.path(path), ..NOTHING },
+        Step::NoDevices(path) => Op { code: OP_NO_DEVICES, text: data.path(path), ..NOTHING },
         Step::Readonly(path) => Op { code: OP_READONLY, text: data.path(path), ..NOTHING },
         Step::ReadonlyRoot => Op { code: OP_READONLY_ROOT, ..NOTHING },
         _ => unreachable!("`op` sends other steps elsewhere"),

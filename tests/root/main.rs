@@ -11,6 +11,7 @@ mod support;
 mod alone;
 mod bad_input;
 mod bulk;
+mod devices;
 mod embedded;
 mod ends;
 mod guest;

@@ -102,15 +102,32 @@ fn attach_at(plan: &Plan, op: &Op, mount: i32) -> Result<()> {
     done
 }
 
-/// `OP_MKNOD`: the node exactly, whatever had its name before.
+/// `OP_MKNOD`: the node exactly, whatever had its name before, as a mount of its own.
 pub fn make_node(plan: &Plan, op: &Op) -> Result<()> {
     let kind = if op.flags & crate::ops::F_CHARACTER != 0 { S_IFCHR } else { S_IFBLK };
     path::in_parent(plan.text(u64::from(op.text)), |parent, name| {
         match sys::mknod_at(parent, name, kind | op.a as u32, op.b) {
             Err(EEXIST) if is_node(parent, name, kind, op.b) => Ok(()),
             made => made,
-        }
+        }?;
+        let node = sys::open_at(parent, name, O_PATH | O_NOFOLLOW, 0)?;
+        // A mount of its own, over itself: it stays a device when the directory has none any more.
+        let done = sys_mount::clone_tree(node).and_then(|copy| {
+            let done = sys_mount::attach(copy, node);
+            sys::close(copy);
+            done
+        });
+        sys::close(node);
+        done
     })
+}
+
+/// `OP_NO_DEVICES`: a node that the payload makes there opens nothing.
+pub fn close_to_devices(plan: &Plan, op: &Op) -> Result<()> {
+    let target = path::open(plan.text(u64::from(op.text)), 0)?;
+    let done = sys_mount::add_attributes(target, MOUNT_ATTR_NODEV, 0);
+    sys::close(target);
+    done
 }
 
 fn is_node(parent: i32, name: &core::ffi::CStr, kind: u32, device: u64) -> bool {

@@ -23,7 +23,10 @@ fn bind(source: PathBuf, target: &str, read_only: bool) -> Mount {
 async fn only_the_image_and_its_mounts_are_there() {
     let mut world = World::new();
     let outcome = world.run(World::shell("ls /; grep -c . /proc/self/mountinfo; echo $$")).await;
-    assert_eq!(outcome.output, "bin\ndev\netc\nproc\ntmp\n3\n2\n", "root, /proc, /dev; pid 2");
+    assert_eq!(
+        outcome.output, "bin\ndev\netc\nproc\ntmp\n4\n2\n",
+        "root, /proc, /dev, /dev/null; pid 2"
+    );
 }
 
 #[tokio::test]
