@@ -343,3 +343,27 @@ proptest! {
         prop_assert_eq!(bytes.last(), Some(&0));
     }
 }
+
+#[test]
+fn the_posix_launcher_asks_for_no_privilege_and_binds_the_payload_to_its_init() {
+    let facts = Facts { posix: true, ..Facts::default() };
+    let command = launch().command;
+    let info = LaunchInfo {
+        command,
+        working_directory: Some("/work".into()),
+        no_new_privileges: true,
+        ..LaunchInfo::default()
+    };
+    let compiled = compile(&info, &facts).expect("compiled");
+    let expected = [
+        "wait for the release",
+        "fork the payload",
+        "chdir /work",
+        "bind the payload to its init",
+        "set no_new_privs",
+    ];
+    assert_eq!(texts(&compiled)[..5], expected);
+    assert_eq!((compiled.clone_flags, compiled.wants.len(), compiled.birthplace), (0, 0, -1));
+    let mounts = compile(&LaunchInfo { volumes: launch().mounts, ..info }, &facts);
+    assert!(matches!(mounts, Err(CompileError::NoMountNamespace(_))), "{mounts:?}");
+}
