@@ -73,7 +73,7 @@ fn what_only_one_may_set_is_refused_from_two_with_both_names() {
         ("hostname", LaunchInfo { hostname: Some("x".to_owned()), ..set() }),
         ("oom_score_adj", LaunchInfo { oom_score_adj: Some(1), ..set() }),
         ("seccomp filter", LaunchInfo { seccomp: Some(vec![1]), ..set() }),
-        ("rlimit Nofile", LaunchInfo { rlimits: vec![limit], ..set() }),
+        ("rlimit nofile", LaunchInfo { rlimits: vec![limit], ..set() }),
     ] {
         let alone = merged(vec![set(), info.clone(), set()], true);
         assert!(alone.is_ok(), "{field} from one isolator");
