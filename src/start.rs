@@ -4,6 +4,7 @@
 mod builder;
 
 pub use builder::Builder;
+use builder::kernel_lanes;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -58,14 +59,6 @@ fn build_runtime(has_strangers: bool, lifetime: Lifetime) -> Result<Runtime, Err
         .lane(apart::CALLS, limits::ISOLATOR_THREADS)
         .build()
         .map_err(|error| Error::new(Stage::Configure, ErrorKind::Host, error::chain(&error)))
-}
-
-/// A run has one container, and each lane takes time to start and to end.
-fn kernel_lanes(lifetime: Lifetime) -> usize {
-    match lifetime {
-        Lifetime::Independent => limits::KERNEL_LANES,
-        Lifetime::WithAgent => limits::KERNEL_LANES_OF_A_RUN,
-    }
 }
 
 /// Names and places are ours, so only a containerizer that is being shut down refuses to spawn.

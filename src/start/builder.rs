@@ -10,6 +10,7 @@ use crate::error::{Error, Stage};
 use crate::events::{EventHub, Start};
 use crate::handle::{Containerizer, Inner};
 use crate::isolators::{Host, Isolator, IsolatorError, Registered};
+use crate::launcher::Lifetime;
 use crate::limits;
 use crate::messages::reason;
 use crate::paths::Paths;
@@ -105,5 +106,13 @@ impl Builder {
         });
         containerizer.bury(orphans).await;
         Ok(containerizer)
+    }
+}
+
+/// A run has one container, and each lane takes time to start and to end.
+pub(super) fn kernel_lanes(lifetime: Lifetime) -> usize {
+    match lifetime {
+        Lifetime::Independent => limits::KERNEL_LANES,
+        Lifetime::WithAgent => limits::KERNEL_LANES_OF_A_RUN,
     }
 }

@@ -21,7 +21,12 @@ pub(super) fn set_cpus(directory: &Path, cpus: f64) -> Result<(), Error> {
     let shares = (cpus * SHARES_PER_CPU).clamp(SHARES.0, SHARES.1).floor();
     write(&directory.join("cpu.shares"), &format!("{shares}"))?;
     let (quota_us, period_us) = super::v2::quota(cpus);
-    write(&directory.join("cpu.cfs_period_us"), &period_us.to_string())?;
+    // Whoever sets a bandwidth makes the kernel look at every group of the host, and the usual period
+    // is its default.
+    let (period, wanted) = (directory.join("cpu.cfs_period_us"), period_us.to_string());
+    if read(&period)?.trim() != wanted {
+        write(&period, &wanted)?;
+    }
     write(&directory.join("cpu.cfs_quota_us"), &quota_us.to_string())
 }
 
