@@ -226,9 +226,8 @@ fn find_orphans(paths: &Paths, looker: Looker) -> Result<Vec<(Orphan, RunLock)>,
     for entry in entries.flatten().filter(directory) {
         // What is no container's directory is nobody's, and stays.
         let name = entry.file_name().into_string().ok();
-        let Some(container_id) = name.and_then(|name| ContainerId::new(name).ok()) else {
-            continue;
-        };
+        let named = name.and_then(|name| ContainerId::new(name).ok());
+        let Some(container_id) = named else { continue };
         let lock = RunLock::claim(paths, &container_id);
         // Its owner, or whoever buried it, may have finished before we had the lock.
         if !fs::exists(paths.container(&container_id)).unwrap_or(false) {
@@ -244,11 +243,9 @@ fn find_orphans(paths: &Paths, looker: Looker) -> Result<Vec<(Orphan, RunLock)>,
         found.push(Found { container_id, checkpoint, run_lock_held });
     }
     let orphans = recovery::orphans(found, looker, &|id| paths.sandbox(id));
-    let locked = |orphan: Orphan| {
-        let lock = locks.remove(&orphan.config.container_id)?;
-        Some((orphan, lock))
-    };
-    Ok(orphans.into_iter().filter_map(locked).collect())
+    let lock = |orphan: Orphan| Some((locks.remove(&orphan.config.container_id)?, orphan));
+    let pairs = orphans.into_iter().filter_map(lock);
+    Ok(pairs.map(|(lock, orphan)| (orphan, lock)).collect())
 }
 
 /// Records of ended containers; one that cannot be read is told of and left where it is.
