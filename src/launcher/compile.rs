@@ -266,7 +266,12 @@ impl Compiler<'_> {
             self.step(Step::Mask(inside(path)?));
         }
         for path in &info.readonly_paths {
-            self.step(Step::Readonly(inside(path)?));
+            let mount = info.mounts.iter().rev().find(|mount| mount.target == *path);
+            let path = inside(path)?;
+            self.step(match mount {
+                Some(mount) => Step::ReadonlyMount { path, optional: mount.optional },
+                None => Step::Readonly(path),
+            });
         }
         // Over whatever they cover; before the root is read-only, for the mount points of theirs.
         for volume in &info.volumes {

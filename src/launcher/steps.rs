@@ -70,6 +70,11 @@ pub(crate) enum Step {
     Mask(PathBuf),
     Readonly(PathBuf),
     NoDevices(PathBuf),
+    /// A mount of an earlier step becomes read-only, now that its mount points are made.
+    ReadonlyMount {
+        path: PathBuf,
+        optional: bool,
+    },
     ReadonlyRoot,
     Hostname(String),
     EnterTree(PathBuf),
@@ -150,6 +155,7 @@ impl fmt::Display for Step {
             Self::Symlink { link, .. } => write!(f, "make link {}", link.display()),
             Self::Mknod { path, .. } => write!(f, "make device {}", path.display()),
             Self::Mask(path) => write!(f, "mask {}", path.display()),
+            Self::ReadonlyMount { path, .. } => write!(f, "make {} read-only", path.display()),
             Self::NoDevices(path) => write!(f, "close {} to devices", path.display()),
             Self::Readonly(path) => write!(f, "make {} read-only", path.display()),
             Self::ReadonlyRoot => f.write_str("make the root file system read-only"),
@@ -279,6 +285,7 @@ fn op(step: &Step, data: &mut Data) -> Op {
         | Step::Mask(_)
         | Step::Readonly(_)
         | Step::NoDevices(_)
+        | Step::ReadonlyMount { .. }
         | Step::ReadonlyRoot => tree_op(step, data),
         Step::JoinCgroup { .. }
         | Step::UnshareCgroup
@@ -371,7 +378,17 @@ fn tree_op(step: &Step, data: &mut Data) -> Op {
             ..NOTHING
         },
         Step::Mask(path) => Op { code: OP_MASK, text: data.path(path), ..NOTHING },
-        Step::NoDevices(path) => Op { code: OP_NO_DEVICES, text: data.path(path), ..NOTHING },
+        Step::NoDevices(path) => {
+            let b = attributes(MountFlags { nodev: true, ..MountFlags::default() });
+            Op { code: OP_ATTRIBUTES, text: data.path(path), b, ..NOTHING }
+        }
+        Step::ReadonlyMount { path, optional } => Op {
+            code: OP_ATTRIBUTES,
+            flags: if *optional { F_OPTIONAL } else { 0 },
+            text: data.path(path),
+            b: attributes(MountFlags { read_only: true, ..MountFlags::default() }),
+            ..NOTHING
+        },
         Step::Readonly(path) => Op { code: OP_READONLY, text: data.path(path), ..NOTHING },
         Step::ReadonlyRoot => Op { code: OP_READONLY_ROOT, ..NOTHING },
         _ => unreachable!("`op` sends other steps elsewhere"),

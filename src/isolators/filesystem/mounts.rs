@@ -25,9 +25,9 @@ pub(super) const MASKED: &[&str] = &[
     "/sys/firmware",
 ];
 
-/// Settings of the host.
+/// Settings of the host; and where cgroups are shown, once they are.
 pub(super) const READ_ONLY: &[&str] =
-    &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+    &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger", "/sys/fs/cgroup"];
 
 /// Name and number of the devices that programs take for granted; the same on every Linux
 /// (kernel `Documentation/admin-guide/devices.txt`).

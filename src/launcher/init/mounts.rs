@@ -122,10 +122,10 @@ pub fn make_node(plan: &Plan, op: &Op) -> Result<()> {
     })
 }
 
-/// `OP_NO_DEVICES`: a node that the payload makes there opens nothing.
-pub fn close_to_devices(plan: &Plan, op: &Op) -> Result<()> {
+/// `OP_ATTRIBUTES`: of a mount that is there already.
+pub fn set_attributes(plan: &Plan, op: &Op) -> Result<()> {
     let target = path::open(plan.text(u64::from(op.text)), 0)?;
-    let done = sys_mount::add_attributes(target, MOUNT_ATTR_NODEV, 0);
+    let done = sys_mount::add_attributes(target, op.b, 0);
     sys::close(target);
     done
 }

@@ -158,8 +158,8 @@ pub const OP_PRE_EXEC: u32 = 34;
 
 /// The kernel kills this process when the init ends. After the switch of the user, which undoes it.
 pub const OP_DIE_WITH_INIT: u32 = 35;
-/// No device can be opened on the mount at `text`; what is mounted below keeps its own.
-pub const OP_NO_DEVICES: u32 = 36;
+/// The mount at `text` gets the attributes `b`, mount_setattr(2); what is mounted below keeps its own.
+pub const OP_ATTRIBUTES: u32 = 36;
 
 /// The operation may fail.
 pub const F_OPTIONAL: u32 = 1;

@@ -114,7 +114,7 @@ impl Init<'_> {
             OP_MKDIR => path::make_directories(text, op.a as u32),
             OP_SYMLINK => mounts::make_link(plan, op),
             OP_MKNOD => mounts::make_node(plan, op),
-            OP_NO_DEVICES => mounts::close_to_devices(plan, op),
+            OP_ATTRIBUTES => mounts::set_attributes(plan, op),
             OP_MASK => mounts::mask(plan, op, &mut self.null, &mut self.empty),
             OP_READONLY => mounts::make_readonly(plan, op),
             OP_READONLY_ROOT => mounts::make_root_readonly(),
