@@ -114,10 +114,8 @@ impl Tree {
         self.links(below)?;
         let opaque = self.opaque_paths()?;
         // Names first: a directory that is hidden as a whole is not made to hide its content.
-        for mark in self.marks.read().map_err(LayerError::Notes)? {
-            if let Mark::Whiteout(path) = mark.map_err(LayerError::Notes)? {
-                self.whiteout(&path, below, &opaque)?;
-            }
+        for path in self.whiteouts()? {
+            self.whiteout(&path, below, &opaque)?;
         }
         for mark in self.marks.read().map_err(LayerError::Notes)? {
             if let Mark::Opaque(path) = mark.map_err(LayerError::Notes)? {
@@ -167,6 +165,19 @@ impl Tree {
                 paths.insert(self.walk(&path, Missing::Stop)?.1);
             }
         }
+        Ok(paths)
+    }
+
+    /// What is hidden, from the root downwards: a name in a directory that is hidden itself needs no
+    /// whiteout of its own, which overlayfs would show.
+    fn whiteouts(&mut self) -> Result<Vec<PathBuf>, LayerError> {
+        let mut paths = Vec::new();
+        for mark in self.marks.read().map_err(LayerError::Notes)? {
+            if let Mark::Whiteout(path) = mark.map_err(LayerError::Notes)? {
+                paths.push(path);
+            }
+        }
+        paths.sort_by_cached_key(|path| path.components().count());
         Ok(paths)
     }
 

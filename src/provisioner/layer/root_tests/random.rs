@@ -122,3 +122,23 @@ fn a_whiteout_in_an_opaque_directory_leaves_no_name() {
     let above = vec![Step::Whiteout("a/c".to_owned()), Step::Opaque("a".to_owned())];
     check(&[below, above]).expect("the same tree");
 }
+
+#[test]
+fn a_whiteout_where_a_file_has_hidden_the_directory_before_leaves_no_name() {
+    let below = vec![Step::Linked("a/c/a".to_owned())];
+    let file = |path: &str| Step::File(path.to_owned(), String::new());
+    for above in [
+        vec![file("a"), Step::Whiteout("a/c".to_owned()), file("a/a")],
+        vec![Step::Whiteout("a".to_owned()), Step::Whiteout("a/c".to_owned()), file("a/a")],
+        vec![file("a"), file("a/a"), Step::Whiteout("a/c".to_owned())],
+        vec![Step::Whiteout("a/c/a-0-0".to_owned()), Step::Whiteout("a/c".to_owned()), file("b")],
+        vec![
+            Step::Symlink("a".to_owned()),
+            file("a"),
+            Step::Whiteout("a/c/a".to_owned()),
+            file("a/a"),
+        ],
+    ] {
+        check(&[below.clone(), above]).expect("the same tree");
+    }
+}
