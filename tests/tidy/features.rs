@@ -10,8 +10,10 @@ const REGISTRY: &[&str] =
     &["reqwest", "hyper", "http", "rustls", "ring", "rustls-native-certs", "url", "tower"];
 const CLI: &[&str] = &["clap", "clap_complete", "indicatif", "anstream", "toml", "humantime"];
 
-/// A set of features, and the crates that must not be in it.
-const SETS: &[(&str, &[&str], &[&[&str]])] = &[
+type Words = &'static [&'static str];
+
+/// A set of features, the flags that choose it, and the crates that must not be in it.
+const SETS: &[(&str, Words, &[Words])] = &[
     ("core", &["--no-default-features"], &[REGISTRY, CLI]),
     ("registry", &["--no-default-features", "--features", "registry"], &[CLI]),
     ("cli", &["--no-default-features", "--features", "cli"], &[REGISTRY]),
