@@ -8,7 +8,7 @@
 //! Descriptors travel beside the plan; an operation names them by their index in that list.
 
 /// First word of every plan and request; the last digit is the version of the format.
-pub const MAGIC: u32 = 0x4c53_4802;
+pub const MAGIC: u32 = 0x4c53_4803;
 
 /// Descriptors that one request may carry: the kernel's `SCM_MAX_FD`.
 pub const FDS_MAX: usize = 253;
