@@ -42,6 +42,8 @@ pub(crate) enum Want {
     HostTree {
         /// Where it is on the host.
         path: PathBuf,
+        /// Without the mounts below it.
+        alone: bool,
         /// How it shall be mounted.
         flags: MountFlags,
         /// A path that is not there drops the steps that need it.
@@ -218,7 +220,8 @@ impl Compiler<'_> {
         }
         let (path, flags) = (inside(root)?, MountFlags::default());
         // A mount of its own, which pivot_root(2) needs.
-        let fd = self.want(Want::HostTree { path: path.clone(), flags, optional: false });
+        let fd =
+            self.want(Want::HostTree { path: path.clone(), alone: false, flags, optional: false });
         self.step(Step::MountFd { fd, source: path.clone(), at: at(&path, flags) });
         self.step(Step::EnterTree(path));
         self.tree(info)?;
@@ -296,10 +299,11 @@ impl Compiler<'_> {
                 Step::MountFs { kind: kind.clone(), options: options.clone(), at }
             }
             MountSource::ContainerPath(source) => Step::Bind { source: inside(source)?, at },
-            MountSource::HostPath(source) => {
+            MountSource::HostPath(source) | MountSource::HostPathAlone(source) => {
+                let alone = matches!(mount.source, MountSource::HostPathAlone(_));
                 let (flags, optional) = (mount.flags, mount.optional);
                 let path = no_nul(source)?;
-                let fd = self.want(Want::HostTree { path: path.clone(), flags, optional });
+                let fd = self.want(Want::HostTree { path: path.clone(), alone, flags, optional });
                 Step::MountFd { fd, source: path, at }
             }
         };

@@ -21,7 +21,7 @@ use super::steps::{self, CgroupVersion};
 use super::{ForkRequest, InitPid, LauncherError, Lifetime};
 use crate::linux::cgroups::Cgroups;
 use crate::linux::{self, capabilities, mount, pidfd, probe, root};
-use crate::model::{ContainerId, LaunchInfo, Namespace, Rootfs};
+use crate::model::{ContainerId, LaunchInfo, MountFlags, Namespace, Rootfs};
 use crate::paths;
 
 /// Starts inits and ends containers. One for all containers; shared by threads.
@@ -180,7 +180,10 @@ impl Root {
 fn detach(rootfs: &Rootfs) -> Result<Root, LauncherError> {
     match rootfs {
         Rootfs::Detached(fd) => Ok(Root::Shared(Arc::clone(fd))),
-        Rootfs::Directory(path) => Ok(Root::Copied(host_tree(path, 0)?)),
+        Rootfs::Directory(path) => {
+            let copy = mount::copy_tree(path)?;
+            Ok(Root::Copied(settled(copy, MountFlags::default())?))
+        }
     }
 }
 
@@ -240,8 +243,9 @@ fn open_wants(wants: &[Want], rootfs: Option<Root>) -> Result<Vec<Opened>, Launc
             Want::KillSwitch(path) => Ok(Opened::Other(open_for_writing(path)?)),
             Want::MountNamespace => Ok(Opened::Other(open_mount_namespace()?)),
             Want::Root => Ok(Opened::Other(root::open_directory(Path::new("/"))?)),
-            Want::HostTree { path, flags, optional } => {
-                let tree = host_tree(path, steps::attributes(*flags));
+            Want::HostTree { path, alone, flags, optional } => {
+                let copy = if *alone { mount::copy } else { mount::copy_tree };
+                let tree = copy(path).and_then(|tree| settled(tree, *flags));
                 match (tree, optional) {
                     // Something that no mount can be attached from: the optional step fails.
                     (Err(_), true) => Ok(Opened::Other(open_mount_namespace()?)),
@@ -252,9 +256,9 @@ fn open_wants(wants: &[Want], rootfs: Option<Root>) -> Result<Vec<Opened>, Launc
         .collect()
 }
 
-fn host_tree(path: &Path, attributes: u64) -> Result<OwnedFd, linux::Error> {
-    let tree = mount::copy_tree(path)?;
-    let bits = u32::try_from(attributes).expect("the attributes of mount_setattr have 32 bits");
+fn settled(tree: OwnedFd, flags: MountFlags) -> Result<OwnedFd, linux::Error> {
+    let bits = u32::try_from(steps::attributes(flags));
+    let bits = bits.expect("the attributes of mount_setattr have 32 bits");
     mount::settle(&tree, MountAttrFlags::from_bits_retain(bits))?;
     Ok(tree)
 }

@@ -21,10 +21,15 @@ pub(crate) fn copy_tree(path: &Path) -> Result<OwnedFd, Error> {
     open_tree(CWD, path, flags).called(|| format!("open_tree({path:?}, CLONE|RECURSIVE)"))
 }
 
+/// A detached copy of the mount that `path` lies on, seen from `path`, without the mounts below it.
+pub(crate) fn copy(path: &Path) -> Result<OwnedFd, Error> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    open_tree(CWD, path, flags).called(|| format!("open_tree({path:?}, CLONE)"))
+}
+
 /// A detached copy that is read-only and on which no device opens, without the mounts below it.
 pub(crate) fn copy_read_only(path: &Path) -> Result<OwnedFd, Error> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-    let copy = open_tree(CWD, path, flags).called(|| format!("open_tree({path:?}, CLONE)"))?;
+    let copy = copy(path)?;
     settle(&copy, MountAttrFlags::MOUNT_ATTR_RDONLY | MountAttrFlags::MOUNT_ATTR_NODEV)?;
     Ok(copy)
 }

@@ -123,7 +123,7 @@ impl Linux {
         if !self.has("namespaces/ipc") {
             mounts.push(mounts::shm());
         }
-        mounts.push(mounts::bind(&config.sandbox, self.sandbox_directory.clone(), false));
+        mounts.push(mounts::alone(&config.sandbox, self.sandbox_directory.clone()));
         let ground = Ground::Rootfs { sandbox: &self.sandbox_directory };
         let volumes = volumes::mounts(&config.volumes, ground)?;
         if provisioned.read_only {
@@ -216,7 +216,12 @@ fn check_mount_points(
         let what = match (&mount.source, mount.target == sandbox) {
             (_, true) => "for the sandbox",
             (MountSource::Filesystem { .. }, false) => "for a file system that every container has",
-            (MountSource::HostPath(_) | MountSource::ContainerPath(_), false) => "for a volume",
+            (
+                MountSource::HostPath(_)
+                | MountSource::HostPathAlone(_)
+                | MountSource::ContainerPath(_),
+                false,
+            ) => "for a volume",
         };
         return Err(IsolatorError::Invalid(format!(
             "the image's root file system is read-only and has no {} {what}; add it to the image, \

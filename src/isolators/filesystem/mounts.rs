@@ -96,13 +96,23 @@ pub(super) fn bind(source: &Path, target: PathBuf, read_only: bool) -> Mount {
     }
 }
 
+/// A host path that has no mounts below it.
+pub(super) fn alone(source: &Path, target: PathBuf) -> Mount {
+    Mount {
+        source: MountSource::HostPathAlone(source.to_path_buf()),
+        target,
+        flags: NOTHING,
+        optional: false,
+    }
+}
+
 /// A container's own cgroup, to be read where programs look for their limits. Optional: a container
 /// runs as well without it.
 pub(super) fn cgroup(directory: &Path, target: PathBuf) -> Mount {
     Mount {
         flags: MountFlags { read_only: true, ..HARMLESS },
         optional: true,
-        ..bind(directory, target, true)
+        ..alone(directory, target)
     }
 }
 
