@@ -7,7 +7,7 @@
 
 use super::place::{Place, refused};
 use crate::isolators::{Host, Isolator, IsolatorError};
-use crate::linux::cgroups::Controller;
+use crate::linux::cgroups::{Before, Controller};
 use crate::model::{ContainerId, LaunchContext, LaunchInfo, Resources, Usage};
 
 /// See the module.
@@ -34,7 +34,7 @@ impl Isolator for Cpu {
         context: &LaunchContext,
     ) -> Result<(LaunchInfo, ()), IsolatorError> {
         let cgroups = self.place.make(id)?;
-        self.limit(id, &context.config.resources)?;
+        self.limit(id, &context.config.resources, Before::Defaults)?;
         Ok((LaunchInfo { cgroups, ..LaunchInfo::default() }, ()))
     }
 
@@ -44,7 +44,7 @@ impl Isolator for Cpu {
         (): &mut (),
         resources: &Resources,
     ) -> Result<(), IsolatorError> {
-        self.limit(id, resources)
+        self.limit(id, resources, Before::Anything)
     }
 
     fn usage(&self, id: &ContainerId, (): &()) -> Result<Usage, IsolatorError> {
@@ -64,11 +64,16 @@ impl Isolator for Cpu {
 }
 
 impl Cpu {
-    fn limit(&self, id: &ContainerId, resources: &Resources) -> Result<(), IsolatorError> {
+    fn limit(
+        &self,
+        id: &ContainerId,
+        resources: &Resources,
+        before: Before,
+    ) -> Result<(), IsolatorError> {
         let Some(cpus) = resources.cpus else { return Ok(()) };
         if !(cpus.is_finite() && cpus > 0.0) {
             return Err(IsolatorError::Invalid(format!("{cpus} cpus; more than 0 are needed")));
         }
-        self.place.group(id, CPU)?.set_cpus(cpus).map_err(refused)
+        self.place.group(id, CPU)?.set_cpus(cpus, before).map_err(refused)
     }
 }

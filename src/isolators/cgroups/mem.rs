@@ -15,7 +15,7 @@ use tokio::io::unix::AsyncFd;
 use super::place::{Place, refused};
 use crate::isolators::{Host, Isolator, IsolatorError, Watch};
 use crate::limits;
-use crate::linux::cgroups::{Controller, Group, MemoryEvents, OomNotifier, Version};
+use crate::linux::cgroups::{Before, Controller, Group, MemoryEvents, OomNotifier, Version};
 use crate::model::{
     Bytes, ContainerId, LaunchContext, LaunchInfo, Limitation, LimitedResource, Resources, Usage,
 };
@@ -51,9 +51,8 @@ impl Isolator for Mem {
         context: &LaunchContext,
     ) -> Result<(LaunchInfo, Self::Container), IsolatorError> {
         let cgroups = self.place.make(id)?;
-        let mut container = None;
-        self.limit(id, &mut container, &context.config.resources)?;
-        Ok((LaunchInfo { cgroups, ..LaunchInfo::default() }, container))
+        let limit = self.limit(id, &context.config.resources, Before::Defaults)?;
+        Ok((LaunchInfo { cgroups, ..LaunchInfo::default() }, limit))
     }
 
     fn watch(&self, id: &ContainerId, container: &Self::Container) -> Option<Watch> {
@@ -83,7 +82,10 @@ impl Isolator for Mem {
         container: &mut Self::Container,
         resources: &Resources,
     ) -> Result<(), IsolatorError> {
-        self.limit(id, container, resources)
+        if let Some(limit) = self.limit(id, resources, Before::Anything)? {
+            *container = Some(limit);
+        }
+        Ok(())
     }
 
     fn usage(&self, id: &ContainerId, _: &Self::Container) -> Result<Usage, IsolatorError> {
@@ -103,22 +105,22 @@ impl Isolator for Mem {
 }
 
 impl Mem {
+    /// Sets the limit, if there is to be one, and answers with it.
     fn limit(
         &self,
         id: &ContainerId,
-        container: &mut Option<u64>,
         resources: &Resources,
-    ) -> Result<(), IsolatorError> {
-        let Some(Bytes(bytes)) = resources.memory else { return Ok(()) };
+        before: Before,
+    ) -> Result<Option<u64>, IsolatorError> {
+        let Some(Bytes(bytes)) = resources.memory else { return Ok(None) };
         if bytes < limits::MEMORY_LIMIT_MIN {
             return Err(IsolatorError::Invalid(format!(
                 "a memory limit of {bytes} bytes is below {}",
                 limits::MEMORY_LIMIT_MIN
             )));
         }
-        self.place.group(id, 0)?.set_memory(bytes).map_err(refused)?;
-        *container = Some(bytes);
-        Ok(())
+        self.place.group(id, 0)?.set_memory(bytes, before).map_err(refused)?;
+        Ok(Some(bytes))
     }
 }
 

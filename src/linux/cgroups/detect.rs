@@ -49,6 +49,15 @@ pub enum Version {
     V2,
 }
 
+/// Where the processes of a cgroup are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Members {
+    /// In it.
+    Here,
+    /// In one below: it may pass controllers down, and then must hold no process itself.
+    InLeaf,
+}
+
 /// The cgroup mounts of a host.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Layout {
@@ -115,6 +124,17 @@ impl Layout {
             (true, _) => Some(Version::V1),
             (false, true) => Some(Version::V2),
             (false, false) => None,
+        }
+    }
+}
+
+impl Layout {
+    /// Where the processes are in a cgroup with this interface.
+    pub(super) fn members(&self, version: Version) -> Members {
+        match version {
+            Version::V2 if !self.unified.is_empty() => Members::InLeaf,
+            // Where all controllers are v1, nobody passes any down.
+            Version::V1 | Version::V2 => Members::Here,
         }
     }
 }

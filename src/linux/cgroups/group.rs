@@ -2,15 +2,29 @@
 
 use std::path::{Path, PathBuf};
 
-use super::detect::Version;
+use super::detect::{Members, Version};
 use super::{v1, v2};
 use crate::linux::Error;
+
+/// The cgroup of the processes below one that has controllers.
+pub(super) const LEAF: &str = "leaf";
 
 /// One cgroup of one container. All functions block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
     version: Version,
+    members: Members,
     directory: PathBuf,
+}
+
+/// What is known of the limits of a group when one is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// It was just made, so it has the kernel's: what is to stay as it is needs not be written, and
+    /// what is there needs not be read.
+    Defaults,
+    /// Any.
+    Anything,
 }
 
 /// What a container's processes have used of the CPUs, in nanoseconds.
@@ -46,8 +60,8 @@ pub struct MemoryEvents {
 }
 
 impl Group {
-    pub(super) fn new(version: Version, directory: PathBuf) -> Self {
-        Self { version, directory }
+    pub(super) fn new(version: Version, members: Members, directory: PathBuf) -> Self {
+        Self { version, members, directory }
     }
 
     /// Its interface.
@@ -62,17 +76,21 @@ impl Group {
 
     /// The directory whose `cgroup.procs` the first process joins.
     pub fn processes(&self) -> PathBuf {
-        match self.version {
-            Version::V1 => self.directory.clone(),
-            Version::V2 => self.directory.join("leaf"),
+        match self.members {
+            Members::Here => self.directory.clone(),
+            Members::InLeaf => self.directory.join(LEAF),
         }
     }
 
+    pub(super) fn members(&self) -> Members {
+        self.members
+    }
+
     /// A share of the host's CPUs, and the same as an upper bound. Controller `Cpu`.
-    pub fn set_cpus(&self, cpus: f64) -> Result<(), Error> {
+    pub fn set_cpus(&self, cpus: f64, before: Before) -> Result<(), Error> {
         match self.version {
-            Version::V1 => v1::set_cpus(&self.directory, cpus),
-            Version::V2 => v2::set_cpus(&self.directory, cpus),
+            Version::V1 => v1::set_cpus(&self.directory, cpus, before),
+            Version::V2 => v2::set_cpus(&self.directory, cpus, before),
         }
     }
 
@@ -80,10 +98,10 @@ impl Group {
     ///
     /// Errors: EBUSY where more than `limit_bytes` is in use and cannot be reclaimed; then nothing
     /// has changed and nothing was killed.
-    pub fn set_memory(&self, limit_bytes: u64) -> Result<(), Error> {
+    pub fn set_memory(&self, limit_bytes: u64, before: Before) -> Result<(), Error> {
         match self.version {
-            Version::V1 => v1::set_memory(&self.directory, limit_bytes),
-            Version::V2 => v2::set_memory(&self.directory, limit_bytes),
+            Version::V1 => v1::set_memory(&self.directory, limit_bytes, before),
+            Version::V2 => v2::set_memory(&self.directory, limit_bytes, before),
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::Errno;
 
-use super::detect::{Controller, Layout, Version};
+use super::detect::{Controller, Layout, Members, Version};
 use super::group::Group;
 use super::{control, tree, v2};
 use crate::linux::Error;
@@ -99,7 +99,24 @@ impl Cgroups {
             Version::V1 => self.layout.v1.get(&controller)?,
             Version::V2 => self.layout.v2.as_ref()?,
         };
-        Some(Group::new(version, mount.join(&self.root).join(path)))
+        Some(self.group_below(version, mount, path))
+    }
+
+    pub(super) fn group_below(&self, version: Version, mount: &Path, path: &Path) -> Group {
+        Group::new(version, self.layout.members(version), mount.join(&self.root).join(path))
+    }
+
+    /// The interface of a cgroup of ours, or below one of ours; `None` for any other directory. Looks
+    /// at nothing but the path.
+    pub fn version_at(&self, directory: &Path) -> Option<Version> {
+        let ours = |mount: &Path| {
+            let below = directory.strip_prefix(mount);
+            below.is_ok_and(|below| below.starts_with(&self.root))
+        };
+        if self.unified().is_some_and(ours) {
+            return Some(Version::V2);
+        }
+        self.layout.v1.values().any(|mount| ours(mount)).then_some(Version::V1)
     }
 
     /// Makes a container's cgroup for `controllers`, with the root and the parents it lacks.
@@ -132,7 +149,7 @@ impl Cgroups {
     pub fn remove(&self, controllers: &[Controller], path: &Path) -> Result<(), Error> {
         let mut first = Ok(());
         for group in controllers.iter().filter_map(|c| self.group(*c, path)) {
-            let removed = self.remove_group(path, group.directory());
+            let removed = self.remove_group(path, &group);
             first = first.and(removed);
         }
         first
@@ -154,6 +171,7 @@ impl Cgroups {
         self.layout.v1.values().chain(&self.layout.v2).map(PathBuf::as_path).collect()
     }
 
+    #[cfg(all(test, feature = "root-tests"))]
     pub(super) fn root(&self) -> &Path {
         &self.root
     }
@@ -217,9 +235,9 @@ impl Cgroups {
             leftover.settle(directory, needs)?;
         }
         self.made().insert(directory.to_path_buf());
-        match group.version() {
-            Version::V1 => Ok(()),
-            Version::V2 => tree::make(&group.processes(), needs).map(|_| ()),
+        match group.members() {
+            Members::Here => Ok(()),
+            Members::InLeaf => tree::make(&group.processes(), needs).map(|_| ()),
         }
     }
 
@@ -233,15 +251,20 @@ impl Cgroups {
         Ok(())
     }
 
-    pub(super) fn remove_group(&self, path: &Path, directory: &Path) -> Result<(), Error> {
+    pub(super) fn remove_group(&self, path: &Path, group: &Group) -> Result<(), Error> {
+        let directory = group.directory();
         if self.is_strangers(path, directory) {
             return Ok(());
         }
+        if group.members() == Members::InLeaf {
+            // Whatever keeps it there keeps the other one, too, and is told then.
+            let _ = tree::remove_one(&group.processes());
+        }
         tree::remove(directory)?;
         self.made().remove(directory);
-        // The separator of nested containers goes with the last of them.
+        // The separator of nested containers goes with the last of them. What is in it is others'.
         if let Some(parent) = directory.parent().filter(|parent| parent.ends_with("mesos")) {
-            match tree::remove_now(parent) {
+            match tree::remove_one(parent) {
                 Err(error) if matches!(error.errno, Errno::BUSY | Errno::NOTEMPTY) => {}
                 other => other?,
             }

@@ -84,7 +84,7 @@ impl Cgroups {
     pub fn kill_group_remove(&self, path: &Path) -> Result<(), Error> {
         let Ok((_, group)) = self.kill_group(path) else { return Ok(()) };
         let whole = !self.is_ours(group.directory());
-        self.remove_group(path, group.directory())?;
+        self.remove_group(path, &group)?;
         match whole {
             true => self.remove(&Controller::ALL, path),
             false => Ok(()),
@@ -107,7 +107,7 @@ impl Cgroups {
                 return Err(Error::new("cgroup2 or the freezer hierarchy", Errno::NODEV));
             }
         };
-        Ok((mount, Group::new(version, mount.join(self.root()).join(path))))
+        Ok((mount, self.group_below(version, mount, path)))
     }
 }
 

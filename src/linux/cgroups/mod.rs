@@ -10,6 +10,8 @@
 //!
 //! The *kill group* holds every process of a container, so that all can be ended at once: it lives in
 //! the v2 tree where there is one, even without controllers (`cgroup.kill`), else in the v1 freezer's.
+//! A v2 tree without controllers needs no `leaf`; one that is there, of an earlier version, is left to
+//! its processes and removed with its container.
 //!
 //! Paths are relative to the mounts that this process sees: in a container or a cgroup namespace
 //! our cgroups lie below its own. A controller that the kernel has and that nobody mounted is
@@ -28,6 +30,6 @@ mod v1;
 mod v2;
 
 pub use detect::{Controller, Version};
-pub use group::{CpuUsage, Group, MemoryEvents, MemoryUsage};
+pub use group::{Before, CpuUsage, Group, MemoryEvents, MemoryUsage};
 pub use hierarchies::{Cgroups, KeptRoot};
 pub use oom::OomNotifier;

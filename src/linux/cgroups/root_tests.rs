@@ -79,15 +79,15 @@ impl Drop for World {
 fn a_limit_is_written_as_it_was_asked_for_and_all_is_removed() {
     let world = World::new();
     let memory = world.group(Controller::Memory);
-    memory.set_memory(64 << 20).expect("limited");
+    memory.set_memory(64 << 20, Before::Defaults).expect("limited");
     let file = match memory.version() {
         Version::V1 => "memory.limit_in_bytes",
         Version::V2 => "memory.max",
     };
     let limit = fs::read_to_string(memory.directory().join(file)).expect("readable");
     assert_eq!(limit.trim(), (64 << 20).to_string());
-    memory.set_memory(32 << 20).expect("lowered");
-    memory.set_memory(128 << 20).expect("raised");
+    memory.set_memory(32 << 20, Before::Anything).expect("lowered");
+    memory.set_memory(128 << 20, Before::Anything).expect("raised");
 
     let pids = world.group(Controller::Pids);
     pids.set_pids(7).expect("limited");
@@ -98,7 +98,7 @@ fn a_limit_is_written_as_it_was_asked_for_and_all_is_removed() {
     for group in world.cgroups.create(&all[..2], Path::new("a")).expect("made") {
         assert!(group.directory().is_dir());
     }
-    world.group(Controller::Cpu).set_cpus(0.5).expect("limited");
+    world.group(Controller::Cpu).set_cpus(0.5, Before::Defaults).expect("limited");
     world.cgroups.remove(&all, Path::new("a")).expect("removed");
     world.cgroups.remove(&all, Path::new("a")).expect("nothing left to remove");
     world.assert_clean();
@@ -131,7 +131,7 @@ fn a_quota_of_a_tenth_holds_a_busy_process_back() {
         .create(&[Controller::Cpu, Controller::Cpuacct], Path::new("a"))
         .expect("made");
     let group = world.group(Controller::Cpu);
-    group.set_cpus(0.1).expect("limited");
+    group.set_cpus(0.1, Before::Defaults).expect("limited");
     let directories: Vec<PathBuf> = groups.iter().map(Group::processes).collect();
     let started = Instant::now();
     let child = world.spawn(&directories, "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done");
@@ -144,7 +144,7 @@ fn a_quota_of_a_tenth_holds_a_busy_process_back() {
 fn running_out_of_memory_is_noticed_and_counted() {
     let mut world = World::new();
     let group = world.group(Controller::Memory);
-    group.set_memory(16 << 20).expect("limited");
+    group.set_memory(16 << 20, Before::Anything).expect("limited");
     let notifier = OomNotifier::new(&group).expect("watched");
     assert_eq!(notifier.check().expect("read"), MemoryEvents::default());
     // tail keeps the last line, and there is only one.
@@ -164,12 +164,12 @@ fn running_out_of_memory_is_noticed_and_counted() {
 fn a_limit_below_what_is_in_use_is_refused_and_kills_nobody() {
     let mut world = World::new();
     let group = world.group(Controller::Memory);
-    group.set_memory(128 << 20).expect("limited");
+    group.set_memory(128 << 20, Before::Anything).expect("limited");
     let hold = "x=$(head -c 40000000 /dev/zero | tr '\\0' x); echo ready; read never";
     let child = world.spawn(&[group.processes()], hold);
     let out = world.children[child].stdout.as_mut().expect("piped");
     std::io::Read::read_exact(out, &mut [0u8; 6]).expect("the shell holds its memory");
-    let error = group.set_memory(8 << 20).expect_err("in use");
+    let error = group.set_memory(8 << 20, Before::Anything).expect_err("in use");
     assert_eq!(error.errno, Errno::BUSY, "{error}");
     assert_eq!(group.memory_events().expect("read").oom_kills, 0);
     assert!(world.children[child].try_wait().expect("our child").is_none());
@@ -196,6 +196,62 @@ fn a_kill_ends_everything_in_the_group_and_below() {
     world.assert_clean();
     world.cgroups.kill_group_kill(path, DEADLINE).expect("nothing left to kill");
     world.cgroups.kill_group_remove(path).expect("nothing left to remove");
+}
+
+#[test]
+fn what_an_earlier_version_has_made_is_killed_and_removed_with_its_leaf() {
+    let mut world = World::new();
+    let path = Path::new("a");
+    let directory = world.cgroups.kill_group_create(path).expect("made");
+    let mount = world.cgroups.unified().expect("v2 or hybrid").to_path_buf();
+    let group = mount.join(world.cgroups.root()).join(path);
+    let leaf = group.join("leaf");
+    if directory == group {
+        fs::create_dir(&leaf).expect("made");
+    }
+    let child = world.spawn(&[leaf], "trap '' TERM; sleep 1000");
+    let root = world.cgroups.root().to_str().expect("text").to_owned();
+    let later = Cgroups::detect(&root, Path::new("/nowhere")).expect("hierarchies are found");
+    assert!(later.kill_group_exists(path) && !later.kill_group_is_empty(path));
+    later.kill_group_kill(path, DEADLINE).expect("killed");
+    world.end_of(child);
+    assert!(later.kill_group_is_empty(path));
+    later.kill_group_remove(path).expect("removed");
+    assert!(!group.is_dir());
+    world.assert_clean();
+}
+
+#[test]
+fn a_nested_container_that_goes_leaves_its_sibling_alone() {
+    let world = World::new();
+    let [outer, inner, sibling] = ["a", "a/mesos/b", "a/mesos/c"].map(Path::new);
+    for path in [outer, inner, sibling] {
+        world.cgroups.create(&[Controller::Pids], path).expect("made");
+    }
+    world.cgroups.remove(&[Controller::Pids], inner).expect("removed");
+    let left = world.cgroups.group(Controller::Pids, sibling).expect("mounted");
+    assert!(left.directory().is_dir(), "no process is in it yet, and it is in use all the same");
+    for path in [sibling, outer] {
+        world.cgroups.remove(&[Controller::Pids], path).expect("removed");
+    }
+    world.assert_clean();
+}
+
+#[test]
+fn a_group_tells_its_version_by_its_path_and_a_strange_directory_has_none() {
+    let world = World::new();
+    for controller in [Controller::Memory, Controller::Pids, Controller::Freezer] {
+        let group = world.cgroups.group(controller, Path::new("a")).expect("mounted");
+        let version = Some(group.version());
+        assert_eq!(world.cgroups.version_at(group.directory()), version);
+        assert_eq!(world.cgroups.version_at(&group.processes()), version);
+        let mount = group.directory().ancestors().nth(2).expect("the hierarchy");
+        assert_eq!(world.cgroups.version_at(&mount.join("another/a")), None);
+    }
+    let made = world.cgroups.kill_group_create(Path::new("a")).expect("made");
+    assert_eq!(world.cgroups.version_at(&made), world.cgroups.kill_group_version());
+    world.cgroups.kill_group_remove(Path::new("a")).expect("removed");
+    assert_eq!(world.cgroups.version_at(Path::new("/tmp")), None);
 }
 
 #[test]

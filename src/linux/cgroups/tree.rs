@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use super::control;
+use super::group::LEAF;
 use crate::linux::Error;
 use crate::linux::error::Called;
 
@@ -92,13 +93,13 @@ pub(super) fn remove(directory: &Path) -> Result<(), Error> {
 
 /// The same, without patience.
 pub(super) fn remove_now(directory: &Path) -> Result<(), Error> {
-    // Most have nothing below, or just the leaf of v2: listing a cgroup costs more than removing it.
+    // Most have nothing below, or just a leaf: listing a cgroup costs more than removing it.
     let is_in_use = |error: &Error| matches!(error.errno, Errno::BUSY | Errno::NOTEMPTY);
     match remove_one(directory) {
         Err(error) if is_in_use(&error) => {}
         other => return other,
     }
-    if rustix::fs::rmdir(directory.join("leaf")).is_ok() {
+    if rustix::fs::rmdir(directory.join(LEAF)).is_ok() {
         match remove_one(directory) {
             Err(error) if is_in_use(&error) => {}
             other => return other,
@@ -126,7 +127,8 @@ pub(super) fn remove_root(mount: &Path, root: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn remove_one(directory: &Path) -> Result<(), Error> {
+/// Removes a cgroup that has none below. Nothing there: done.
+pub(super) fn remove_one(directory: &Path) -> Result<(), Error> {
     match rustix::fs::rmdir(directory) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(errno) => Err(Error::new(format!("rmdir({})", quoted(directory)), errno)),

@@ -8,43 +8,58 @@ use std::path::Path;
 use rustix::io::Errno;
 
 use super::control::{is_missing, keyed, read, read_number, read_number_if_any, write};
-use super::group::{CpuUsage, MemoryEvents, MemoryUsage};
+use super::group::{Before, CpuUsage, MemoryEvents, MemoryUsage};
+use super::v2;
 use crate::linux::Error;
 
 /// Of one CPU; the kernel's own default.
-const SHARES_PER_CPU: f64 = 1024.0;
+const SHARES_DEFAULT: u64 = 1024;
 
 /// The kernel's bounds of `cpu.shares`.
 const SHARES: (f64, f64) = (2.0, 262_144.0);
 
-pub(super) fn set_cpus(directory: &Path, cpus: f64) -> Result<(), Error> {
-    let shares = (cpus * SHARES_PER_CPU).clamp(SHARES.0, SHARES.1).floor();
-    write(&directory.join("cpu.shares"), &format!("{shares}"))?;
-    let (quota_us, period_us) = super::v2::quota(cpus);
+pub(super) fn set_cpus(directory: &Path, cpus: f64, before: Before) -> Result<(), Error> {
+    let shares = (cpus * SHARES_DEFAULT as f64).clamp(SHARES.0, SHARES.1).floor() as u64;
+    if before == Before::Anything || shares != SHARES_DEFAULT {
+        write(&directory.join("cpu.shares"), &shares.to_string())?;
+    }
+    let (quota_us, period_us) = v2::quota(cpus);
     // Whoever sets a bandwidth makes the kernel look at every group of the host, and the usual period
     // is its default.
-    let (period, wanted) = (directory.join("cpu.cfs_period_us"), period_us.to_string());
-    if read(&period)?.trim() != wanted {
-        write(&period, &wanted)?;
+    let period = directory.join("cpu.cfs_period_us");
+    let period_now = match before {
+        Before::Defaults => v2::PERIOD_US,
+        Before::Anything => read_number(&period)?,
+    };
+    if period_now != period_us {
+        write(&period, &period_us.to_string())?;
     }
     write(&directory.join("cpu.cfs_quota_us"), &quota_us.to_string())
 }
 
 /// The kernel demands limit ≤ memory+swap limit at every moment: raising starts with the latter.
-pub(super) fn set_memory(directory: &Path, limit_bytes: u64) -> Result<(), Error> {
+pub(super) fn set_memory(directory: &Path, limit_bytes: u64, before: Before) -> Result<(), Error> {
     let limit = directory.join("memory.limit_in_bytes");
     let with_swap = directory.join("memory.memsw.limit_in_bytes");
     let value = limit_bytes.to_string();
-    let Some(before) = read_number_if_any(&with_swap)? else {
-        return write(&limit, &value);
+    // Absent where the kernel does not count swap.
+    let set_with_swap = || match write(&with_swap, &value) {
+        Err(error) if is_missing(&error) => Ok(()),
+        other => other,
     };
-    if limit_bytes >= before {
-        write(&with_swap, &value)?;
+    if before == Before::Defaults {
+        // There is no limit, so any is a lower one.
+        write(&limit, &value)?;
+        return set_with_swap();
+    }
+    let old_with_swap = read_number_if_any(&with_swap)?;
+    if old_with_swap.is_none_or(|old| limit_bytes >= old) {
+        set_with_swap()?;
         return write(&limit, &value);
     }
     let old = read_number(&limit)?;
     write(&limit, &value)?;
-    match write(&with_swap, &value) {
+    match set_with_swap() {
         // All or nothing: swap in use forbids it.
         Err(error) if error.errno == Errno::BUSY => {
             write(&limit, &old.to_string())?;
@@ -115,18 +130,38 @@ mod tests {
 
     #[test]
     fn half_a_cpu_is_half_the_shares_and_half_the_period() {
-        let files = ["cpu.shares", "cpu.cfs_period_us", "cpu.cfs_quota_us"].map(|f| (f, ""));
+        let files = [("cpu.shares", ""), ("cpu.cfs_period_us", "7"), ("cpu.cfs_quota_us", "")];
         let directory = fake(&files);
-        set_cpus(directory.path(), 0.5).expect("written");
+        set_cpus(directory.path(), 0.5, Before::Anything).expect("written");
         assert_eq!(text(&directory, "cpu.shares"), "512");
         assert_eq!(text(&directory, "cpu.cfs_period_us"), "100000");
         assert_eq!(text(&directory, "cpu.cfs_quota_us"), "50000");
     }
 
     #[test]
+    fn of_a_new_group_only_what_is_not_the_kernels_default_is_written() {
+        let directory = fake(&[("cpu.cfs_quota_us", ""), ("memory.limit_in_bytes", "")]);
+        set_cpus(directory.path(), 1.0, Before::Defaults).expect("neither shares nor period");
+        assert_eq!(text(&directory, "cpu.cfs_quota_us"), "100000");
+        let error = set_cpus(directory.path(), 2.0, Before::Defaults).expect_err("other shares");
+        assert!(error.call.contains("cpu.shares"), "{error}");
+        set_memory(directory.path(), 33_554_432, Before::Defaults).expect("no limit was read");
+        assert_eq!(text(&directory, "memory.limit_in_bytes"), "33554432");
+    }
+
+    #[test]
+    fn a_quota_below_the_kernels_least_has_a_period_of_its_own_in_a_new_group_too() {
+        let directory =
+            fake(&[("cpu.shares", ""), ("cpu.cfs_period_us", ""), ("cpu.cfs_quota_us", "")]);
+        set_cpus(directory.path(), 0.005, Before::Defaults).expect("written");
+        assert_eq!(text(&directory, "cpu.cfs_period_us"), "1000000");
+        assert_eq!(text(&directory, "cpu.cfs_quota_us"), "5000");
+    }
+
+    #[test]
     fn without_swap_accounting_the_limit_stands_alone() {
         let directory = fake(&[("memory.limit_in_bytes", "")]);
-        set_memory(directory.path(), 33_554_432).expect("written");
+        set_memory(directory.path(), 33_554_432, Before::Anything).expect("written");
         assert_eq!(text(&directory, "memory.limit_in_bytes"), "33554432");
     }
 

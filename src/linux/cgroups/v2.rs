@@ -8,18 +8,18 @@ use rustix::io::Errno;
 
 use super::control::{is_missing, keyed, read, read_number, read_number_if_any, write};
 use super::detect::Controller;
-use super::group::{CpuUsage, MemoryEvents, MemoryUsage};
+use super::group::{Before, CpuUsage, MemoryEvents, MemoryUsage};
 use super::tree;
 use crate::linux::Error;
 
 /// Of one CPU; the kernel's own default.
-const WEIGHT_PER_CPU: f64 = 100.0;
+const WEIGHT_DEFAULT: u64 = 100;
 
 /// The kernel's bounds of `cpu.weight`.
 const WEIGHT: (f64, f64) = (1.0, 10_000.0);
 
 /// Over which a quota is counted; the kernel's own default.
-const PERIOD_US: u64 = 100_000;
+pub(super) const PERIOD_US: u64 = 100_000;
 
 /// The kernel's lower bound of a quota.
 const QUOTA_MIN_US: f64 = 1_000.0;
@@ -75,17 +75,22 @@ fn explain(error: Error) -> Error {
     }
 }
 
-pub(super) fn set_cpus(directory: &Path, cpus: f64) -> Result<(), Error> {
-    let weight = (cpus * WEIGHT_PER_CPU).clamp(WEIGHT.0, WEIGHT.1).floor();
-    write(&directory.join("cpu.weight"), &format!("{weight}"))?;
+pub(super) fn set_cpus(directory: &Path, cpus: f64, before: Before) -> Result<(), Error> {
+    let weight = (cpus * WEIGHT_DEFAULT as f64).clamp(WEIGHT.0, WEIGHT.1).floor() as u64;
+    if before == Before::Anything || weight != WEIGHT_DEFAULT {
+        write(&directory.join("cpu.weight"), &weight.to_string())?;
+    }
     let (quota_us, period_us) = quota(cpus);
     write(&directory.join("cpu.max"), &format!("{quota_us} {period_us}"))
 }
 
 /// A limit below what is in use would not be refused here: the OOM killer would strike at once.
 /// So what can be reclaimed is reclaimed first, and the rest is our refusal.
-pub(super) fn set_memory(directory: &Path, limit_bytes: u64) -> Result<(), Error> {
-    let in_use = read_number(&directory.join("memory.current"))?;
+pub(super) fn set_memory(directory: &Path, limit_bytes: u64, before: Before) -> Result<(), Error> {
+    let in_use = match before {
+        Before::Defaults => 0,
+        Before::Anything => read_number(&directory.join("memory.current"))?,
+    };
     if in_use > limit_bytes {
         make_room(directory, limit_bytes)?;
     }
@@ -166,16 +171,28 @@ mod tests {
     #[test]
     fn two_cpus_are_twice_the_weight() {
         let directory = fake(&[("cpu.weight", ""), ("cpu.max", "")]);
-        set_cpus(directory.path(), 2.0).expect("written");
+        set_cpus(directory.path(), 2.0, Before::Anything).expect("written");
         let text = |name| fs::read_to_string(directory.path().join(name)).expect("readable");
         assert_eq!(text("cpu.weight"), "200");
         assert_eq!(text("cpu.max"), "200000 100000");
     }
 
     #[test]
+    fn a_new_group_keeps_the_kernels_weight_where_that_is_right_and_nobody_looks_what_it_uses() {
+        let directory = fake(&[("cpu.max", ""), ("memory.max", "max")]);
+        set_cpus(directory.path(), 1.0, Before::Defaults).expect("no weight is written");
+        set_memory(directory.path(), 8_388_608, Before::Defaults).expect("nothing is read");
+        let text = |name| fs::read_to_string(directory.path().join(name)).expect("readable");
+        assert_eq!(
+            (text("cpu.max"), text("memory.max")),
+            ("100000 100000".into(), "8388608".into())
+        );
+    }
+
+    #[test]
     fn a_limit_below_what_is_in_use_is_refused_and_nothing_is_written() {
         let directory = fake(&[("memory.current", "9000000\n"), ("memory.max", "max")]);
-        let error = set_memory(directory.path(), 5_000_000).expect_err("in use");
+        let error = set_memory(directory.path(), 5_000_000, Before::Anything).expect_err("in use");
         assert_eq!(error.errno, Errno::BUSY);
         let max = fs::read_to_string(directory.path().join("memory.max")).expect("readable");
         assert_eq!(max, "max");
@@ -184,7 +201,7 @@ mod tests {
     #[test]
     fn a_kernel_without_swap_or_peak_is_fine() {
         let directory = fake(&[("memory.current", "4096\n"), ("memory.max", "max")]);
-        set_memory(directory.path(), 8_388_608).expect("written");
+        set_memory(directory.path(), 8_388_608, Before::Anything).expect("written");
         let usage = memory(directory.path()).expect("read");
         assert_eq!(usage, MemoryUsage { current: Some(4096), peak: None });
     }
