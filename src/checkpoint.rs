@@ -1,23 +1,30 @@
 //! What we write to disk about containers: frozen, versioned, checked.
 //!
-//! One frame per file, written to a temporary name and renamed:
+//! A file is a sequence of frames, of which the last whole one counts:
 //!
 //! ```text
 //! "LONGSHOR"  kind:u8  version:u8  reserved:u16  length:u32  sha256(payload)[..16]  payload
 //! ```
 //!
+//! The first frame is written under another name, which is then renamed; a [`Journal`] appends those
+//! that follow, each with one write. Whoever dies in the middle of one has left the beginning of a
+//! frame, and the one before it counts.
+//!
 //! Numbers are little-endian; the payload is bincode 2 with its standard configuration. bincode does
 //! not describe itself, so a new field is a new version: `checkpoint/v1.rs` never changes, and its
-//! golden bytes are tested. A file that is short, long, of another kind or with another sum is
-//! refused; nothing of it is believed.
+//! golden bytes are tested. A file with anything in it that is no frame of its kind, or has another
+//! sum, is refused; nothing of it is believed.
 //!
 //! Nothing here is fsynced: the runtime directory does not survive a reboot anyway.
 
 mod v1;
 
 use std::fs;
+use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -108,27 +115,105 @@ impl Classified for CheckpointError {
 /// For this process' user alone: what a container is given may be secret. Blocks: one write and one
 /// rename, no fsync.
 pub(crate) fn write<T: Frozen>(path: &Path, value: &T) -> Result<(), CheckpointError> {
-    let frame = encode(path, value)?;
+    replace(path, &encode(path, value)?).map(drop)
+}
+
+/// Puts `frame` in the place of the file, and returns it open.
+fn replace(path: &Path, frame: &[u8]) -> Result<File, CheckpointError> {
     let temporary = path.with_extension("new");
-    let file = |error| CheckpointError::File { action: "write", path: path.to_owned(), error };
     let mut options = fs::OpenOptions::new();
     let written = open_private(options.write(true).create(true).truncate(true), &temporary)
-        .and_then(|mut out| out.write_all(&frame))
-        .and_then(|()| fs::rename(&temporary, path));
+        .and_then(|mut file| file.write_all(frame).map(|()| file))
+        .and_then(|file| fs::rename(&temporary, path).map(|()| file));
     written.map_err(|error| {
         // What is left of a write that failed is of no use; the error tells the rest.
         drop(fs::remove_file(&temporary));
-        file(error)
+        unwritten(path, error)
     })
 }
 
-/// Reads what [`write`] wrote; `None` if there is no file.
+fn unwritten(path: &Path, error: io::Error) -> CheckpointError {
+    CheckpointError::File { action: "write", path: path.to_owned(), error }
+}
+
+/// The file of one container, written again with every change of its state.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    path: PathBuf,
+    open: Mutex<Option<Open>>,
+}
+
+/// The file that is there, and where its next frame begins.
+#[derive(Debug)]
+struct Open {
+    file: File,
+    end: u64,
+}
+
+impl Journal {
+    /// Frames that nobody needs any more are given up when the file has grown to this, in bytes.
+    const GROWN: u64 = 64 << 10;
+
+    /// Touches nothing yet: the first [`Journal::write`] replaces what is at `path`.
+    pub(crate) const fn new(path: PathBuf) -> Self {
+        Self { path, open: Mutex::new(None) }
+    }
+
+    /// Makes `value` what [`read`] reads. Blocks: one write, no fsync.
+    pub(crate) fn write<T: Frozen>(&self, value: &T) -> Result<(), CheckpointError> {
+        let frame = encode(&self.path, value)?;
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = match open.take() {
+            Some(Open { file, end }) if end < Self::GROWN => {
+                file.write_all_at(&frame, end).map_err(|error| {
+                    // The next write replaces the file in any case.
+                    drop(file.set_len(end));
+                    unwritten(&self.path, error)
+                })?;
+                Open { file, end: end + frame.len() as u64 }
+            }
+            _ => Open { file: replace(&self.path, &frame)?, end: frame.len() as u64 },
+        };
+        *open = Some(next);
+        Ok(())
+    }
+}
+
+/// Reads what [`write`] or a [`Journal`] wrote last; `None` if there is no file.
 pub(crate) fn read<T: Frozen>(path: &Path) -> Result<Option<T>, CheckpointError> {
     match fs::read(path) {
-        Ok(frame) => decode(path, &frame).map(Some),
+        Ok(frames) => decode_last(path, &frames).map(Some),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(CheckpointError::File { action: "read", path: path.to_owned(), error }),
     }
+}
+
+/// The last of the frames; each must be sound, but the last may have been cut while it was written.
+fn decode_last<T: Frozen>(path: &Path, frames: &[u8]) -> Result<T, CheckpointError> {
+    let mut rest = frames;
+    let mut last = None;
+    while !rest.is_empty() {
+        let (frame, next) = rest.split_at(frame_size(rest).min(rest.len()));
+        last = match (decode(path, frame), last) {
+            (Ok(value), _) => Some(value),
+            (Err(_), Some(before)) if is_cut(frame) => Some(before),
+            (Err(error), _) => return Err(error),
+        };
+        rest = next;
+    }
+    last.ok_or(CheckpointError::Corrupt { path: path.to_owned(), reason: "too short" })
+}
+
+/// What the header of the first frame says, header included; what is there if it is cut itself.
+fn frame_size(bytes: &[u8]) -> usize {
+    let length = bytes.get(12..HEADER).and_then(|header| header.first_chunk::<4>());
+    length.map_or(bytes.len(), |length| HEADER.saturating_add(u32::from_le_bytes(*length) as usize))
+}
+
+/// Whether these are the first bytes of a frame, and not all.
+fn is_cut(frame: &[u8]) -> bool {
+    let magic = frame.len().min(MAGIC.len());
+    frame[..magic] == MAGIC[..magic] && (frame.len() < HEADER || frame.len() < frame_size(frame))
 }
 
 fn encode<T: Frozen>(path: &Path, value: &T) -> Result<Vec<u8>, CheckpointError> {
@@ -197,6 +282,52 @@ mod tests {
         for length in 0..frame.len() {
             assert!(decode::<ContainerV1>(&path(), &frame[..length]).is_err(), "{length}");
         }
+    }
+
+    #[test]
+    fn of_several_frames_the_last_whole_one_counts() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("checkpoint");
+        let journal = Journal::new(path.clone());
+        let named = |state: &str| ContainerV1 { state: state.to_owned(), ..v1::example() };
+        for state in ["PROVISIONING", "PREPARING", "RUNNING"] {
+            journal.write(&named(state)).expect("written");
+            assert_eq!(read(&path).expect("read"), Some(named(state)));
+        }
+        let whole = fs::read(&path).expect("read");
+        let last = encode(&path, &named("RUNNING")).expect("encodes").len();
+        for cut in 1..=last {
+            let read = decode_last::<ContainerV1>(&path, &whole[..whole.len() - cut]);
+            assert_eq!(read.expect("two are whole"), named("PREPARING"), "{cut}");
+        }
+        assert_eq!(fs::read_dir(directory.path()).expect("readable").count(), 1);
+    }
+
+    #[test]
+    fn a_file_with_one_frame_damaged_is_refused() {
+        let frame = encode(&path(), &v1::example()).expect("encodes");
+        let whole = [&frame[..], &frame, &frame].concat();
+        for index in (0..whole.len()).filter(|i| !(9..12).contains(&(i % frame.len()))) {
+            // The high bytes of a length: what is damaged there looks like a frame that was cut.
+            let length = (12..16).contains(&(index % frame.len()));
+            let mut damaged = whole.clone();
+            damaged[index] ^= 0x40;
+            let read = decode_last::<ContainerV1>(&path(), &damaged);
+            assert!(read.is_err() || (length && index > frame.len()), "{index}");
+        }
+    }
+
+    #[test]
+    fn a_journal_does_not_grow_for_ever() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("checkpoint");
+        let journal = Journal::new(path.clone());
+        let frame = encode(&path, &v1::example()).expect("encodes").len() as u64;
+        for _ in 0..2 * Journal::GROWN / frame {
+            journal.write(&v1::example()).expect("written");
+        }
+        assert!(fs::metadata(&path).expect("there").len() <= Journal::GROWN + frame);
+        assert_eq!(read(&path).expect("read"), Some(v1::example()));
     }
 
     #[test]

@@ -166,11 +166,6 @@ impl Containerizer {
             let message = format!("container {id} was left by an agent that is gone");
             return Err(conflict(message));
         }
-        // Of an agent, or of a run, beside us on the same directories.
-        if std::fs::exists(self.inner.paths.checkpoint(id)).unwrap_or(false) {
-            self.inner.reserved.remove(id);
-            return Err(conflict(format!("container {id} exists already, in another process")));
-        }
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 //! <work_dir>/                              persistent
 //!   containers/<id>/                       sandbox: stdout, stderr, fetched files
 //!   trash/                                 sandboxes that are being removed
-//!   claims                                 a byte for each id; locked while a container has it
+//!   claims/<00..ff>                        a byte for each id; locked while a container has it
 //!   provisioner/containers/<id>/backends/<backend>/{rootfses,scratch}/<uuid>/
 //!   provisioner/targets/<hex>/             an image shown by `provision REF DIR`
 //!   store/                                 images; laid out by provisioner/stores/cache.rs

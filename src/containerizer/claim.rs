@@ -2,10 +2,11 @@
 //!
 //! Two owners with different runtime directories do not see each other's locks, but the sandbox and the
 //! writable layer of an id are one place on a shared work directory. A claim is a lock on one byte of
-//! `<work_dir>/claims`, found by the id: nothing is written, and the kernel lets go of it when its
-//! owner is dead.
+//! one of the files in `<work_dir>/claims`, both found by the id: nothing is written, and the kernel
+//! lets go of it when its owner is dead. Several files, because the kernel keeps the locks of one in a
+//! list.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 
@@ -23,19 +24,19 @@ pub(super) struct Claim {
 impl Claim {
     /// `None`: somebody else has it.
     pub(super) fn take(paths: &Paths, id: &ContainerId) -> io::Result<Option<Self>> {
-        let path = paths.claims();
+        let (file, byte) = place_of(id);
+        let path = paths.claims().join(file);
         let open = || {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)
         };
         let file = match open() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(paths.work_dir())?;
+                linux::fs::make_closed(&paths.claims(), linux::fs::CLOSED)?;
                 open()?
             }
             opened => opened?,
         };
-        let byte = byte_of(id);
         Ok(linux::fs::lock_byte(&file, byte)?.then_some(Self { file, byte }))
     }
 }
@@ -47,14 +48,18 @@ impl Drop for Claim {
     }
 }
 
-/// 60 bits of a digest: no two ids of one host meet.
-fn byte_of(id: &ContainerId) -> i64 {
+/// One of 256 files, and 60 bits of a digest: no two ids of one host meet.
+fn place_of(id: &ContainerId) -> (String, i64) {
     let digest = Digest::of(id.to_string().as_bytes());
-    i64::from_str_radix(&digest.hex()[..15], 16).expect("hexadecimal digits, 60 bits")
+    let (byte, rest) = digest.hex().split_at(15);
+    let byte = i64::from_str_radix(byte, 16).expect("hexadecimal digits, 60 bits");
+    (rest[..2].to_owned(), byte)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -71,10 +76,8 @@ mod tests {
         let second = take("r2", "a").expect("free again");
         assert!(take("r1", "b").is_none() && take("r1", "a").is_none());
         drop((second, other));
-        assert_eq!(
-            fs::metadata(paths("r1").claims()).expect("made").len(),
-            0,
-            "nothing is written"
-        );
+        let files = fs::read_dir(paths("r1").claims()).expect("made");
+        let sizes = files.map(|file| file.and_then(|file| file.metadata()).expect("a file").len());
+        assert_eq!(sizes.sum::<u64>(), 0, "nothing is written");
     }
 }

@@ -81,7 +81,6 @@ impl RunLock {
     pub fn take(paths: &Paths, id: &ContainerId) -> Result<Self, NotLocked> {
         let path = paths.run_lock(id);
         let failed = |error| NotLocked::File { path: path.clone(), error };
-        make_directories(&paths.run_locks(), SHARED).map_err(failed)?;
         loop {
             if let Some(file) = create(&path, &std::process::id().to_string()).map_err(failed)? {
                 return Self { path, file, claim: None }.claimed(paths, id);
@@ -117,7 +116,6 @@ impl RunLock {
     pub(crate) fn take_now(paths: &Paths, id: &ContainerId) -> Result<Self, NotLocked> {
         let path = paths.run_lock(id);
         let failed = |error| NotLocked::File { path: path.clone(), error };
-        make_directories(&paths.run_locks(), SHARED).map_err(failed)?;
         let holder = format!("{AGENT}{}", std::process::id());
         if let Some(file) = create(&path, &holder).map_err(failed)? {
             return Self { path, file, claim: None }.claimed(paths, id);
@@ -143,7 +141,6 @@ impl RunLock {
     /// its owner lives, or somebody else buries it.
     pub(crate) fn claim(paths: &Paths, id: &ContainerId) -> Option<Self> {
         let path = paths.run_lock(id);
-        make_directories(&paths.run_locks(), SHARED).ok()?;
         if let Some(file) = create(&path, BURYING).ok()? {
             return Self { path, file, claim: None }.claimed(paths, id).ok();
         }
@@ -195,7 +192,14 @@ impl Drop for RunLock {
 fn create(path: &Path, text: &str) -> io::Result<Option<File>> {
     // No container id begins with a dot, so a sweep leaves it alone.
     let unnamed = path.with_file_name(format!(".{}", uuid::Uuid::new_v4().simple()));
-    let mut file = open_private(OpenOptions::new().write(true).create_new(true), &unnamed)?;
+    let open = || open_private(OpenOptions::new().write(true).create_new(true), &unnamed);
+    let mut file = match open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            make_directories(unnamed.parent().expect("a file is in a directory"), SHARED)?;
+            open()?
+        }
+        opened => opened?,
+    };
     let named = file
         .try_lock()
         .map_err(io::Error::from)

@@ -23,7 +23,9 @@ mod make;
 mod remove;
 
 pub use copy::copy_content;
-pub use make::{CLOSED, PRIVATE, SANDBOX, SHARED, make_closed, make_directories, open_private};
+pub use make::{
+    CLOSED, PRIVATE, SANDBOX, SHARED, make_closed, make_directories, open_private, own_umask,
+};
 pub use remove::{remove_path, remove_small, remove_tree};
 pub use rustix::fs::{FlockOperation, Stat};
 pub use rustix::io::Errno;

@@ -4,9 +4,9 @@ use longshore_actors::{Cx, Handler, Process, Reply};
 
 use super::files::{self, remove_file, remove_tree};
 use super::messages::{Conclude, Create, Discard, Publish, Sandbox, Save};
-use crate::checkpoint::{self, CheckpointError, RecordV1};
 use crate::error::{Classified, Stage, failure};
 use crate::events::{self, EventHub};
+use crate::linux::fs::own_umask;
 use crate::model::Failure;
 use crate::paths::Paths;
 
@@ -36,15 +36,20 @@ fn stage<T, E: Classified>(stage: Stage, result: Result<T, E>) -> Result<T, Fail
     result.map_err(|error| failure(stage, &error))
 }
 
-impl Process for Recorder {}
+impl Process for Recorder {
+    fn initialize(&mut self, _: &mut Cx<Self>) -> Result<(), longshore_actors::Fault> {
+        // The thread is the containerizer's own, and everything of its lane is made on it.
+        own_umask();
+        Ok(())
+    }
+}
 
 impl Handler<Create> for Recorder {
     fn handle(&mut self, message: Create, _: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
         let made =
             stage(Stage::Provision, files::make_container(&self.paths, &message.container_id));
-        let path = self.paths.checkpoint(&message.container_id);
-        let written = made
-            .and_then(|()| stage(Stage::Provision, checkpoint::write(&path, &message.checkpoint)));
+        let written =
+            made.and_then(|()| stage(Stage::Provision, message.journal.write(&message.checkpoint)));
         self.publish(message.update);
         Reply::Now(written)
     }
@@ -52,8 +57,7 @@ impl Handler<Create> for Recorder {
 
 impl Handler<Save> for Recorder {
     fn handle(&mut self, message: Save, _: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
-        let path = self.paths.checkpoint(&message.container_id);
-        let written: Result<(), CheckpointError> = checkpoint::write(&path, &message.checkpoint);
+        let written = message.journal.write(&message.checkpoint);
         if let Some(update) = message.update {
             self.publish(update);
         }
@@ -71,13 +75,12 @@ impl Handler<Publish> for Recorder {
 impl Handler<Conclude> for Recorder {
     fn handle(&mut self, message: Conclude, _: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
         let id = &message.record.container_id;
-        let path = self.paths.records().join(id.to_string());
         // A launch that failed because nothing can be written must still come to an end: its record
         // is then in memory only, which is better than a container that cannot go.
-        if let Err(error) = checkpoint::write(&path, &RecordV1::freeze(&message.record)) {
+        if let Err(error) = files::write_record(&self.paths, &message.record) {
             tracing::warn!(%error, container = %id, "the record is kept in memory only");
         }
-        let removed = stage(Stage::Destroy, remove_tree(&self.paths.container(id)));
+        let removed = stage(Stage::Destroy, files::remove_container(&self.paths, id));
         if removed.is_ok() {
             self.publish(message.update);
         }

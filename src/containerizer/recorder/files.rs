@@ -4,10 +4,11 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::checkpoint::{self, CheckpointError, RecordV1};
 use crate::error::{Classified, ErrorKind};
 use crate::limits;
 use crate::linux::fs::{CLOSED, SANDBOX, SHARED, make_closed, make_directories, remove_small};
-use crate::model::ContainerId;
+use crate::model::{ContainerId, Record};
 use crate::paths::Paths;
 
 /// A directory or file of ours that cannot be made or removed.
@@ -34,10 +35,6 @@ impl Classified for RecordError {
     }
 }
 
-fn make(path: &Path) -> Result<(), RecordError> {
-    make_directories(path, SHARED).map_err(|error| uncreated(path, error))
-}
-
 fn uncreated(path: &Path, error: io::Error) -> RecordError {
     RecordError { action: "create", path: path.to_owned(), error }
 }
@@ -62,13 +59,43 @@ fn absent_is_fine(path: &Path, result: io::Result<()>) -> Result<(), RecordError
 /// Everything that a container needs before anything else of it exists.
 pub(super) fn make_container(paths: &Paths, id: &ContainerId) -> Result<(), RecordError> {
     let runtime = paths.container(id);
-    make(&paths.records())?;
-    make(&runtime)?;
+    make_directories(&runtime, SHARED).map_err(|error| uncreated(&runtime, error))?;
     // Whoever had this name before has left its status here only if we died in between.
     remove_file(&paths.status(id))?;
     // For its payload's user and group alone, who may make set-user-ID files in it.
     let sandbox = paths.sandbox(id);
     make_closed(&sandbox, SANDBOX).map_err(|error| uncreated(&sandbox, error))
+}
+
+/// Writes the record of an end.
+pub(super) fn write_record(paths: &Paths, record: &Record) -> Result<(), CheckpointError> {
+    let path = paths.records().join(record.container_id.to_string());
+    let frozen = RecordV1::freeze(record);
+    match checkpoint::write(&path, &frozen) {
+        Err(CheckpointError::File { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+            // Made by every start; somebody has tidied up.
+            let made = make_directories(&paths.records(), SHARED);
+            made.map_err(|error| CheckpointError::File {
+                action: "write",
+                path: path.clone(),
+                error,
+            })?;
+            checkpoint::write(&path, &frozen)
+        }
+        written => written,
+    }
+}
+
+/// Removes the runtime directory of a container: two files, and whatever else somebody has put there.
+pub(super) fn remove_container(paths: &Paths, id: &ContainerId) -> Result<(), RecordError> {
+    let directory = paths.container(id);
+    for file in [paths.checkpoint(id), paths.status(id)] {
+        remove_file(&file)?;
+    }
+    match fs::remove_dir(&directory) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => remove_tree(&directory),
+        removed => absent_is_fine(&directory, removed),
+    }
 }
 
 /// Removes a sandbox of two streams and little else there and then. One that holds more is taken out of

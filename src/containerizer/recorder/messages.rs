@@ -1,8 +1,10 @@
 //! What the recorder accepts.
 
+use std::sync::Arc;
+
 use longshore_actors::Message;
 
-use crate::checkpoint::ContainerV1;
+use crate::checkpoint::{ContainerV1, Journal};
 use crate::events;
 use crate::model::{ContainerId, Failure, Record};
 
@@ -10,6 +12,7 @@ use crate::model::{ContainerId, Failure, Record};
 #[derive(Debug)]
 pub(crate) struct Create {
     pub(crate) container_id: ContainerId,
+    pub(crate) journal: Arc<Journal>,
     pub(crate) checkpoint: ContainerV1,
     pub(crate) update: events::Update,
 }
@@ -27,6 +30,7 @@ impl Message for Create {
 #[derive(Debug)]
 pub(crate) struct Save {
     pub(crate) container_id: ContainerId,
+    pub(crate) journal: Arc<Journal>,
     pub(crate) checkpoint: ContainerV1,
     pub(crate) update: Option<events::Update>,
 }

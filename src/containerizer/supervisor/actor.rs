@@ -15,7 +15,7 @@ use longshore_actors::{Cx, Discarder, Eventual, Process, Promise, TimerKey};
 use super::messages::Conclusion;
 use super::state::{Effect, Input, Lifecycle, Next, OutOfTurn, Why};
 use super::termination::{self, Facts};
-use crate::checkpoint::{ConfigV1, ContainerV1};
+use crate::checkpoint::{ConfigV1, ContainerV1, Journal};
 use crate::containerizer::recorder::messages::{Create, Save};
 use crate::containerizer::rooms::{Lane, Rooms};
 use crate::error::Stage;
@@ -52,6 +52,7 @@ pub(crate) struct Supervisor {
     config: Arc<ContainerConfig>,
     rooms: Arc<Rooms>,
     lane: Lane,
+    journal: Arc<Journal>,
     state: Lifecycle,
     /// Counts the steps that were begun; an answer to an older one is stale.
     attempt: u64,
@@ -88,6 +89,7 @@ pub(crate) struct Supervisor {
 impl Supervisor {
     pub(crate) fn new(assignment: Assignment) -> Self {
         let Assignment { config, rooms, lane, origin } = assignment;
+        let journal = Arc::new(Journal::new(rooms.paths.checkpoint(&config.container_id)));
         let now = Moment::now();
         let mut snapshot = ContainerSnapshot::new(config.container_id.clone(), now.time);
         snapshot.labels.clone_from(&config.labels);
@@ -99,6 +101,7 @@ impl Supervisor {
             config,
             rooms,
             lane,
+            journal,
             state: Lifecycle::launch().state,
             attempt: 0,
             discarder: None,
@@ -288,6 +291,7 @@ impl Supervisor {
     fn saving(&self, happened: Option<Happened>) -> Eventual<Result<(), Failure>> {
         let save = Save {
             container_id: self.id().clone(),
+            journal: Arc::clone(&self.journal),
             checkpoint: self.checkpoint(),
             update: happened.map(|happened| self.update(happened)),
         };
@@ -297,6 +301,7 @@ impl Supervisor {
     fn creating(&self) -> Eventual<Result<(), Failure>> {
         let create = Create {
             container_id: self.id().clone(),
+            journal: Arc::clone(&self.journal),
             checkpoint: self.checkpoint(),
             update: self.update(Happened::Entered { from: None }),
         };
