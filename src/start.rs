@@ -26,7 +26,7 @@ use crate::error::{self, Error, ErrorKind, Stage};
 use crate::events::{ContainerSnapshot, EventHub, Start, WallTime};
 use crate::fetcher::actor::FetcherActor;
 use crate::handle::Containerizer;
-use crate::isolators::actor::{Isolation, IsolatorActor, Shared, apart};
+use crate::isolators::actor::{Isolation, IsolatorActor, Link, Shared, apart};
 use crate::isolators::{self, Host, LauncherKind, Registered};
 use crate::launcher::actor::Launcher;
 use crate::launcher::{AnyLauncher, Lifetime};
@@ -390,14 +390,16 @@ impl System<'_> {
     ) -> Result<Lane, Error> {
         let place = || Placement::Arbiter("kernel", index);
         let spawn_shell = |isolator: &Shared| {
-            let (name, isolator) = (isolator.name(), isolator.clone());
+            let (name, shared) = (isolator.name(), isolator.clone());
             let actor = format!("isolator {name} #{index}");
-            Ok((name, self.spawn(actor, place(), || IsolatorActor::new(isolator))?))
+            let pid = self.spawn(actor, place(), || IsolatorActor::new(shared))?;
+            Ok(Link::new(isolator, pid))
         };
-        let shells = ground.isolators.iter().map(spawn_shell).collect::<Result<Vec<_>, Error>>()?;
+        let isolators = ground.isolators.iter().map(spawn_shell);
+        let isolators = isolators.collect::<Result<Arc<[_]>, Error>>()?;
         let undertakers =
             ground.undertakers.iter().map(spawn_shell).collect::<Result<_, Error>>()?;
-        let chain = shells.clone();
+        let chain = Arc::clone(&isolators);
         let isolation = self
             .spawn(format!("isolation #{index}"), place(), || Isolation::new(chain, undertakers))?;
         let shared = Arc::clone(&ground.provisioner);
@@ -414,7 +416,7 @@ impl System<'_> {
         let launcher = self.spawn(format!("launcher #{index}"), place(), || {
             Launcher::new(shared, sandbox, agent)
         })?;
-        let mut actors: Vec<_> = shells.iter().map(|(_, shell)| shell.any()).collect();
+        let mut actors: Vec<_> = isolators.iter().map(|isolator| isolator.pid().any()).collect();
         let recorder = self.spawn_recorder(format!("recorder #{index}"), place())?;
         actors.extend([provisioner.any(), launcher.any(), recorder.any()]);
         Ok(Lane {

@@ -29,7 +29,7 @@ pub(crate) enum Shared {
     /// Called right here: this arbiter may block, and it will not for long.
     Here(Arc<dyn DynIsolator>),
     /// The embedder's.
-    Apart(Apart, &'static str),
+    Apart { apart: Apart, name: &'static str, prepares_only: bool },
 }
 
 impl From<Made> for Shared {
@@ -37,8 +37,8 @@ impl From<Made> for Shared {
         match whose {
             Whose::BuiltIn => Self::Here(isolator),
             Whose::Embedders => {
-                let name = isolator.name();
-                Self::Apart(Apart::new(isolator), name)
+                let (name, prepares_only) = (isolator.name(), isolator.prepares_only());
+                Self::Apart { apart: Apart::new(isolator), name, prepares_only }
             }
         }
     }
@@ -48,7 +48,14 @@ impl Shared {
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Here(isolator) => isolator.name(),
-            Self::Apart(_, name) => name,
+            Self::Apart { name, .. } => name,
+        }
+    }
+
+    fn prepares_only(&self) -> bool {
+        match self {
+            Self::Here(isolator) => isolator.prepares_only(),
+            Self::Apart { prepares_only, .. } => *prepares_only,
         }
     }
 }
@@ -75,7 +82,7 @@ impl IsolatorActor {
                 let name = isolator.name();
                 Reply::Now(work(&**isolator).map_err(|error| told(what.0, name, &error)))
             }
-            Shared::Apart(apart, _) => apart.call(cx, what, id, work),
+            Shared::Apart { apart, .. } => apart.call(cx, what, id, work),
         }
     }
 }
@@ -111,7 +118,7 @@ impl Handler<Call<IsolateOne>> for IsolatorActor {
         let before = call.remembered.unwrap_or_default();
         let away = match &self.isolator {
             Shared::Here(_) => None,
-            Shared::Apart(_, name) => Some((cx.runtime().unowned(), *name)),
+            Shared::Apart { name, .. } => Some((cx.runtime().unowned(), *name)),
         };
         self.call(cx, (Stage::Isolate, "isolate"), &call.container_id, move |isolator| {
             let remembered = isolator.isolate(&id, &before, init)?;
@@ -162,19 +169,32 @@ impl Handler<Call<CleanupOne>> for IsolatorActor {
     }
 }
 
+/// One isolator of a lane.
+pub(crate) struct Link {
+    name: &'static str,
+    pid: Pid<IsolatorActor>,
+    prepares_only: bool,
+}
+
+impl Link {
+    pub(crate) fn new(isolator: &Shared, pid: Pid<IsolatorActor>) -> Self {
+        Self { name: isolator.name(), pid, prepares_only: isolator.prepares_only() }
+    }
+
+    pub(crate) const fn pid(&self) -> &Pid<IsolatorActor> {
+        &self.pid
+    }
+}
+
 /// Asks the isolators of its lane in turn.
 pub(crate) struct Isolation {
     chain: Chain,
 }
 
 impl Isolation {
-    /// `isolators` in table order, with their names; `undertakers` take part in no launch, but clean
-    /// up what isolators of their name have left of another owner's containers.
-    pub(crate) fn new(
-        isolators: Vec<(&'static str, Pid<IsolatorActor>)>,
-        undertakers: Vec<(&'static str, Pid<IsolatorActor>)>,
-    ) -> Self {
-        let (isolators, undertakers) = (isolators.into(), undertakers.into());
+    /// `isolators` in table order; `undertakers` take part in no launch, but clean up what isolators
+    /// of their name have left of another owner's containers.
+    pub(crate) fn new(isolators: Arc<[Link]>, undertakers: Arc<[Link]>) -> Self {
         Self { chain: Chain { isolators, undertakers } }
     }
 
@@ -232,47 +252,53 @@ impl Handler<Cleanup> for Isolation {
 /// The isolators of a lane, in table order.
 #[derive(Clone)]
 struct Chain {
-    isolators: Arc<[(&'static str, Pid<IsolatorActor>)]>,
-    undertakers: Arc<[(&'static str, Pid<IsolatorActor>)]>,
+    isolators: Arc<[Link]>,
+    undertakers: Arc<[Link]>,
 }
 
 impl Chain {
     async fn ask<C: IsolatorCall>(
         &self,
         stage: Stage,
-        isolator: &Pid<IsolatorActor>,
+        isolator: &Link,
         call: Call<C>,
     ) -> Result<C::Answer, Failure>
     where
         IsolatorActor: Handler<Call<C>>,
     {
-        let answer = isolator.dispatch(call, limits::CLEANUP).result().await;
+        let answer = isolator.pid.dispatch(call, limits::CLEANUP).result().await;
         flatten(stage, answer)
     }
 
     async fn prepare(&self, Prepare { context }: Prepare) -> Result<Prepared, Failure> {
         let mut prepared = Prepared::default();
-        for (name, isolator) in &*self.isolators {
+        for isolator in &*self.isolators {
             let call = Call {
                 container_id: context.config.container_id.clone(),
                 remembered: None,
                 call: PrepareOne { context: Arc::clone(&context) },
             };
             let (info, remembered) = self.ask(Stage::Prepare, isolator, call).await?;
-            prepared.contributions.push(((*name).to_owned(), info));
-            prepared.remembered.push(((*name).to_owned(), remembered));
+            prepared.contributions.push((isolator.name.to_owned(), info));
+            prepared.remembered.push((isolator.name.to_owned(), remembered));
         }
         Ok(prepared)
     }
 
     async fn isolate(&self, message: Isolate) -> Result<Isolated, Failure> {
         let mut isolated = Isolated { remembered: Vec::new(), watches: Vec::new() };
-        for (name, isolator) in &*self.isolators {
-            let remembered = of(&message.remembered, name);
+        for isolator in &*self.isolators {
+            let remembered = of(&message.remembered, isolator.name);
+            if isolator.prepares_only {
+                isolated
+                    .remembered
+                    .push((isolator.name.to_owned(), remembered.unwrap_or_default()));
+                continue;
+            }
             let container_id = message.container_id.clone();
             let call = Call { container_id, remembered, call: IsolateOne { init: message.init } };
             let one = self.ask(Stage::Isolate, isolator, call).await?;
-            isolated.remembered.push(((*name).to_owned(), one.remembered));
+            isolated.remembered.push((isolator.name.to_owned(), one.remembered));
             isolated.watches.extend(one.watch);
         }
         Ok(isolated)
@@ -280,12 +306,16 @@ impl Chain {
 
     async fn update(&self, message: Update) -> Result<Remembered, Failure> {
         let mut updated = Remembered::new();
-        for (name, isolator) in &*self.isolators {
-            let remembered = of(&message.remembered, name);
+        for isolator in &*self.isolators {
+            let remembered = of(&message.remembered, isolator.name);
+            if isolator.prepares_only {
+                updated.push((isolator.name.to_owned(), remembered.unwrap_or_default()));
+                continue;
+            }
             let container_id = message.container_id.clone();
             let call = UpdateOne { resources: message.resources };
             let call = Call { container_id, remembered, call };
-            updated.push(((*name).to_owned(), self.ask(Stage::Run, isolator, call).await?));
+            updated.push((isolator.name.to_owned(), self.ask(Stage::Run, isolator, call).await?));
         }
         Ok(updated)
     }
@@ -293,8 +323,8 @@ impl Chain {
     /// Figures that one isolator cannot give are missing; the others' are there.
     async fn measure(&self, message: Measure) -> Measured {
         let mut all = Measured::default();
-        for (name, isolator) in &*self.isolators {
-            let Some(remembered) = of(&message.remembered, name) else { continue };
+        for isolator in self.isolators.iter().filter(|isolator| !isolator.prepares_only) {
+            let Some(remembered) = of(&message.remembered, isolator.name) else { continue };
             let container_id = message.container_id.clone();
             let call = Call { container_id, remembered: Some(remembered), call: MeasureOne {} };
             match self.ask(Stage::Run, isolator, call).await {
@@ -302,7 +332,9 @@ impl Chain {
                     all.usage = all.usage.or(one.usage);
                     all.limitation = all.limitation.or(one.limitation);
                 }
-                Err(failure) => tracing::debug!(isolator = name, %failure.message, "no usage"),
+                Err(failure) => {
+                    tracing::debug!(isolator = isolator.name, %failure.message, "no usage")
+                }
             }
         }
         all
@@ -310,9 +342,16 @@ impl Chain {
 
     async fn cleanup(&self, message: Cleanup) -> Result<(), Vec<Failure>> {
         let mut failures = Vec::new();
-        for (name, isolator) in self.isolators.iter().chain(&*self.undertakers).rev() {
-            let remembered = of(&message.remembered, name);
-            let container_id: ContainerId = message.container_id.clone();
+        // What a launch that got through `prepare` remembers names all who took part in it.
+        let took_part = |isolator: &&Link| {
+            message.remembered.is_empty()
+                || message.remembered.iter().any(|(name, _)| name == isolator.name)
+        };
+        let undertakers = self.undertakers.iter().filter(took_part);
+        let all = self.isolators.iter().chain(undertakers);
+        for isolator in all.filter(|isolator| !isolator.prepares_only).rev() {
+            let remembered = of(&message.remembered, isolator.name);
+            let container_id = message.container_id.clone();
             let call = Call { container_id, remembered, call: CleanupOne {} };
             failures.extend(self.ask(Stage::Destroy, isolator, call).await.err());
         }
@@ -324,5 +363,7 @@ fn of(remembered: &Remembered, name: &str) -> Option<Vec<u8>> {
     remembered.iter().find(|(of, _)| of == name).map(|(_, bytes)| bytes.clone())
 }
 
+#[cfg(test)]
+mod chain_tests;
 #[cfg(test)]
 mod tests;

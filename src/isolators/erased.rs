@@ -15,6 +15,9 @@ pub trait DynIsolator: Send + Sync {
     /// Takes part in nested containers.
     fn nesting(&self) -> bool;
 
+    /// [`Isolator::PREPARES_ONLY`].
+    fn prepares_only(&self) -> bool;
+
     /// [`Isolator::prepare`]; the bytes are handed to every later call.
     fn prepare(
         &self,
@@ -62,6 +65,10 @@ impl<I: Isolator> DynIsolator for I {
 
     fn nesting(&self) -> bool {
         I::NESTING
+    }
+
+    fn prepares_only(&self) -> bool {
+        I::PREPARES_ONLY
     }
 
     fn prepare(

@@ -107,6 +107,9 @@ pub trait Isolator: Send + Sync + Sized + 'static {
     /// Takes part in nested containers.
     const NESTING: bool = false;
 
+    /// Has nothing to do but in `prepare`: no other call is made for its containers.
+    const PREPARES_ONLY: bool = false;
+
     /// What it remembers of one container.
     type Container: Serialize + DeserializeOwned + Clone + Send + Sync + 'static;
 

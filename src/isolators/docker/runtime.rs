@@ -21,6 +21,7 @@ pub(in crate::isolators) struct Runtime;
 impl Isolator for Runtime {
     const NAME: &'static str = "docker/runtime";
     const NESTING: bool = true;
+    const PREPARES_ONLY: bool = true;
     type Container = ();
 
     fn create(_: &Host) -> Result<Self, IsolatorError> {

@@ -50,6 +50,7 @@ struct Kernel {
 impl Isolator for Linux {
     const NAME: &'static str = "filesystem/linux";
     const NESTING: bool = true;
+    const PREPARES_ONLY: bool = true;
     type Container = ();
 
     fn create(host: &Host) -> Result<Self, IsolatorError> {

@@ -13,6 +13,7 @@ pub(in crate::isolators) struct Posix;
 
 impl Isolator for Posix {
     const NAME: &'static str = "filesystem/posix";
+    const PREPARES_ONLY: bool = true;
     type Container = ();
 
     fn create(_: &Host) -> Result<Self, IsolatorError> {

@@ -43,6 +43,7 @@ const ALL: &str = "ALL";
 impl Isolator for Capabilities {
     const NAME: &'static str = "linux/capabilities";
     const NESTING: bool = true;
+    const PREPARES_ONLY: bool = true;
     type Container = ();
 
     fn create(_: &Host) -> Result<Self, IsolatorError> {

@@ -12,6 +12,7 @@ pub(in crate::isolators) struct NoNewPrivileges;
 impl Isolator for NoNewPrivileges {
     const NAME: &'static str = "linux/nnp";
     const NESTING: bool = true;
+    const PREPARES_ONLY: bool = true;
     type Container = ();
 
     fn create(_: &Host) -> Result<Self, IsolatorError> {

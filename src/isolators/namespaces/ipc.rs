@@ -19,6 +19,7 @@ pub(in crate::isolators) struct Ipc;
 impl Isolator for Ipc {
     const NAME: &'static str = "namespaces/ipc";
     const NESTING: bool = true;
+    const PREPARES_ONLY: bool = true;
     type Container = ();
 
     fn create(_: &Host) -> Result<Self, IsolatorError> {

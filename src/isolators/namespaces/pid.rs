@@ -19,6 +19,7 @@ pub(in crate::isolators) struct Pid;
 impl Isolator for Pid {
     const NAME: &'static str = "namespaces/pid";
     const NESTING: bool = true;
+    const PREPARES_ONLY: bool = true;
     type Container = ();
 
     fn create(_: &Host) -> Result<Self, IsolatorError> {

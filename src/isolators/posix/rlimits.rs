@@ -18,6 +18,7 @@ pub(in crate::isolators) struct Rlimits;
 impl Isolator for Rlimits {
     const NAME: &'static str = "posix/rlimits";
     const NESTING: bool = true;
+    const PREPARES_ONLY: bool = true;
     type Container = ();
 
     fn create(_: &Host) -> Result<Self, IsolatorError> {

@@ -1,0 +1,130 @@
+//! Who of a chain is asked what.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use longshore_actors::{Pid, Runtime, ShutdownPlan, Spawn};
+
+use super::*;
+use crate::isolators::erased::Made;
+use crate::isolators::tests::{config, context};
+use crate::isolators::{Host, InitPid, Isolator};
+use crate::model::{LaunchContext, Usage};
+
+type Calls = Arc<Mutex<Vec<String>>>;
+
+/// Notes its calls.
+struct Noting<const PREPARES_ONLY: bool>(Calls);
+
+impl<const PREPARES_ONLY: bool> Noting<PREPARES_ONLY> {
+    fn note(&self, call: &str) {
+        let mut calls = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.push(format!("{call} {}", Self::NAME));
+    }
+}
+
+impl<const PREPARES_ONLY: bool> Isolator for Noting<PREPARES_ONLY> {
+    const NAME: &'static str = if PREPARES_ONLY { "brief" } else { "whole" };
+    const PREPARES_ONLY: bool = PREPARES_ONLY;
+    type Container = ();
+
+    fn create(_: &Host) -> Result<Self, IsolatorError> {
+        Ok(Self(Calls::default()))
+    }
+
+    fn prepare(
+        &self,
+        _: &ContainerId,
+        _: &LaunchContext,
+    ) -> Result<(LaunchInfo, ()), IsolatorError> {
+        self.note("prepare");
+        Ok((LaunchInfo::default(), ()))
+    }
+
+    fn isolate(&self, _: &ContainerId, (): &mut (), _: InitPid) -> Result<(), IsolatorError> {
+        self.note("isolate");
+        Ok(())
+    }
+
+    fn usage(&self, _: &ContainerId, (): &()) -> Result<Usage, IsolatorError> {
+        self.note("usage");
+        Ok(Usage::default())
+    }
+
+    fn cleanup(&self, _: &ContainerId, _: Option<&()>) -> Result<(), IsolatorError> {
+        self.note("cleanup");
+        Ok(())
+    }
+}
+
+struct World {
+    runtime: Runtime,
+    isolation: Pid<Isolation>,
+    calls: Calls,
+}
+
+impl World {
+    /// Both kinds in the chain, or the other one as undertaker.
+    fn new(undertaker: bool) -> Self {
+        let (runtime, calls) = (Runtime::builder().build().expect("a runtime"), Calls::default());
+        let link = |name: &str, isolator: Arc<dyn DynIsolator>| {
+            let shared = Shared::from(Made { isolator, whose: Whose::BuiltIn });
+            let own = shared.clone();
+            let pid = runtime.spawn(Spawn::new(name, move || IsolatorActor::new(own)));
+            Link::new(&shared, pid.expect("spawned"))
+        };
+        let brief = link("a", Arc::new(Noting::<true>(Arc::clone(&calls))));
+        let whole = link("b", Arc::new(Noting::<false>(Arc::clone(&calls))));
+        let (chain, undertakers) = match undertaker {
+            true => (vec![brief], vec![whole]),
+            false => (vec![brief, whole], vec![]),
+        };
+        let (chain, undertakers): (Arc<[_]>, Arc<[_]>) = (chain.into(), undertakers.into());
+        let spawn = Spawn::new("isolation", move || Isolation::new(chain, undertakers));
+        let isolation = runtime.spawn(spawn).expect("spawned");
+        Self { runtime, isolation, calls }
+    }
+
+    async fn cleanup(&self, remembered: Remembered) {
+        let cleanup = Cleanup { container_id: config(None).container_id, remembered };
+        let answer = self.isolation.dispatch(cleanup, limits::CLEANUP_ALL).result().await;
+        answer.expect("answered").expect("cleaned up");
+    }
+
+    async fn end(self) -> Vec<String> {
+        let report = self.runtime.shutdown(ShutdownPlan::within(limits::SHUTDOWN)).await;
+        assert!(report.is_clean(), "{report:?}");
+        std::mem::take(&mut *self.calls.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[tokio::test]
+async fn who_has_nothing_but_preparing_to_do_is_asked_nothing_else_and_is_remembered() {
+    let world = World::new(false);
+    let container_id = config(None).container_id;
+    let context = Arc::new(context(config(None), None));
+    let prepare = world.isolation.dispatch(Prepare { context }, limits::CLEANUP_ALL);
+    let prepared = prepare.result().await.expect("answered").expect("prepared");
+    let init = InitPid { pid: 1, start_time: 1 };
+    let remembered = prepared.remembered.clone();
+    let isolate = Isolate { container_id: container_id.clone(), remembered, init };
+    let isolated = world.isolation.dispatch(isolate, limits::CLEANUP_ALL).result().await;
+    let remembered = isolated.expect("answered").expect("isolated").remembered;
+    assert_eq!(remembered, prepared.remembered);
+    let measure = Measure { container_id, remembered: remembered.clone() };
+    world.isolation.dispatch(measure, limits::CLEANUP_ALL).result().await.expect("answered");
+    world.cleanup(remembered).await;
+    let calls = world.end().await;
+    let expected = ["prepare brief", "prepare whole", "isolate whole", "usage whole"];
+    assert_eq!(calls[..4], expected);
+    assert_eq!(calls[4..], ["cleanup whole"]);
+}
+
+#[tokio::test]
+async fn an_undertaker_is_asked_of_a_container_that_it_may_have_had_a_part_in() {
+    let world = World::new(true);
+    world.cleanup(vec![("brief".to_owned(), Vec::new())]).await;
+    world.cleanup(vec![("whole".to_owned(), b"null".to_vec())]).await;
+    // Its owner died before anybody could be asked what it remembers.
+    world.cleanup(Vec::new()).await;
+    assert_eq!(world.end().await, ["cleanup whole", "cleanup whole"]);
+}
