@@ -14,8 +14,8 @@ use longshore_actors::{Cx, Handler, Pid, Process, Promise, Reply};
 use self::apart::Apart;
 use super::erased::{Made, Whose};
 use super::messages::{
-    Call, Cleanup, CleanupOne, Isolate, IsolateOne, Isolated, IsolatedOne, IsolatorCall, Measure,
-    MeasureOne, Measured, Prepare, PrepareOne, Prepared, Remembered, Update, UpdateOne,
+    Call, Cleanup, CleanupOne, Figures, Isolate, IsolateOne, Isolated, IsolatedOne, IsolatorCall,
+    Measure, MeasureOne, Measured, Prepare, PrepareOne, Prepared, Remembered, Update, UpdateOne,
 };
 use super::{DynIsolator, IsolatorError};
 use crate::error::{Stage, failure};
@@ -152,9 +152,12 @@ impl Handler<Call<MeasureOne>> for IsolatorActor {
         cx: &mut Cx<Self>,
     ) -> Reply<Result<Measured, Failure>> {
         let (id, remembered) = (call.container_id.clone(), call.remembered.unwrap_or_default());
+        let figures = call.call.figures;
         self.call(cx, (Stage::Run, "usage"), &call.container_id, move |isolator| {
-            let usage = isolator.usage(&id, &remembered)?;
-            let limitation = isolator.limitation(&id, &remembered)?;
+            let (usage, limitation) = match figures {
+                Figures::Current => (isolator.usage(&id, &remembered)?, None),
+                Figures::Last => isolator.last(&id, &remembered)?,
+            };
             Ok(Measured { usage, limitation })
         })
     }
@@ -326,7 +329,8 @@ impl Chain {
         for isolator in self.isolators.iter().filter(|isolator| !isolator.prepares_only) {
             let Some(remembered) = of(&message.remembered, isolator.name) else { continue };
             let container_id = message.container_id.clone();
-            let call = Call { container_id, remembered: Some(remembered), call: MeasureOne {} };
+            let call = MeasureOne { figures: message.figures };
+            let call = Call { container_id, remembered: Some(remembered), call };
             match self.ask(Stage::Run, isolator, call).await {
                 Ok(one) => {
                     all.usage = all.usage.or(one.usage);

@@ -36,12 +36,12 @@ pub trait DynIsolator: Send + Sync {
     /// [`Isolator::watch`].
     fn watch(&self, id: &ContainerId, container: &[u8]) -> Result<Option<Watch>, IsolatorError>;
 
-    /// [`Isolator::limitation`].
-    fn limitation(
+    /// [`Isolator::last`].
+    fn last(
         &self,
         id: &ContainerId,
         container: &[u8],
-    ) -> Result<Option<Limitation>, IsolatorError>;
+    ) -> Result<(Usage, Option<Limitation>), IsolatorError>;
 
     /// [`Isolator::update`]; answers with what is remembered now.
     fn update(
@@ -95,12 +95,12 @@ impl<I: Isolator> DynIsolator for I {
         Ok(Isolator::watch(self, id, &decode::<I>(container)?))
     }
 
-    fn limitation(
+    fn last(
         &self,
         id: &ContainerId,
         container: &[u8],
-    ) -> Result<Option<Limitation>, IsolatorError> {
-        Isolator::limitation(self, id, &decode::<I>(container)?)
+    ) -> Result<(Usage, Option<Limitation>), IsolatorError> {
+        Isolator::last(self, id, &decode::<I>(container)?)
     }
 
     fn update(

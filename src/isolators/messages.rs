@@ -85,13 +85,23 @@ impl Message for Update {
 pub(crate) struct Measured {
     /// What cannot be read is absent.
     pub(crate) usage: Usage,
-    /// A limit that was reached, told by its isolator.
+    /// A limit that was reached, told by its isolator at the last moment.
     pub(crate) limitation: Option<Limitation>,
 }
 
-/// Asks the isolators what they measure, and whether a limit was reached.
+/// Which figures are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Figures {
+    /// While the container runs: what it uses now.
+    Current,
+    /// When the last process is gone: what it has used, and whether a limit was reached.
+    Last,
+}
+
+/// Asks the isolators what they measure.
 #[derive(Debug, Clone)]
 pub(crate) struct Measure {
+    pub(crate) figures: Figures,
     pub(crate) container_id: ContainerId,
     pub(crate) remembered: Remembered,
 }
@@ -170,8 +180,8 @@ calls! {
     IsolateOne "isolate" -> IsolatedOne { init: InitPid };
     /// `Isolator::update`.
     UpdateOne "update" -> Vec<u8> { resources: Resources };
-    /// `Isolator::usage`, then `limitation`.
-    MeasureOne "usage" -> Measured {};
+    /// `Isolator::usage`, or `last`.
+    MeasureOne "usage" -> Measured { figures: Figures };
     /// `Isolator::cleanup`.
     CleanupOne "cleanup" -> () {};
 }

@@ -10,7 +10,7 @@
 //! * `prepare` in table order; `cleanup` in reverse, also after a failed or missing `prepare`, and
 //!   again on a retry: it must find by the id alone what is to be undone, and succeed when nothing is.
 //! * State that must survive is [`Isolator::Container`]: the shell keeps it and checkpoints it.
-//! * `usage` is also asked when the last process is gone and before `cleanup`: the final figures.
+//! * `last` is asked when the last process is gone and before `cleanup`: the final figures.
 
 pub(crate) mod actor;
 pub(crate) mod messages;
@@ -142,7 +142,7 @@ pub trait Isolator: Send + Sync + Sized + 'static {
     }
 
     /// The limit that ended the container, or that killed one of its processes while it lived.
-    /// Asked once, with the final `usage`: when the last process is gone and before `cleanup`.
+    /// Asked by [`Isolator::last`].
     fn limitation(
         &self,
         _id: &ContainerId,
@@ -168,6 +168,16 @@ pub trait Isolator: Send + Sync + Sized + 'static {
         _container: &Self::Container,
     ) -> Result<Usage, IsolatorError> {
         Ok(Usage::default())
+    }
+
+    /// The final `usage` and the `limitation`, which many isolators find in one place. What can only be
+    /// told of living processes may be missing.
+    fn last(
+        &self,
+        id: &ContainerId,
+        container: &Self::Container,
+    ) -> Result<(Usage, Option<Limitation>), IsolatorError> {
+        Ok((self.usage(id, container)?, self.limitation(id, container)?))
     }
 
     /// Undoes `prepare` and `isolate`. `container` is absent when `prepare` did not finish.

@@ -110,7 +110,8 @@ async fn who_has_nothing_but_preparing_to_do_is_asked_nothing_else_and_is_rememb
     let isolated = world.isolation.dispatch(isolate, limits::CLEANUP_ALL).result().await;
     let remembered = isolated.expect("answered").expect("isolated").remembered;
     assert_eq!(remembered, prepared.remembered);
-    let measure = Measure { container_id, remembered: remembered.clone() };
+    let figures = Figures::Last;
+    let measure = Measure { figures, container_id, remembered: remembered.clone() };
     world.isolation.dispatch(measure, limits::CLEANUP_ALL).result().await.expect("answered");
     world.cleanup(remembered).await;
     let calls = world.end().await;

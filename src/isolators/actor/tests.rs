@@ -148,7 +148,7 @@ async fn a_panic_of_a_strange_isolator_is_a_failure_and_the_next_call_is_served(
     world.cleanup().await.expect("served");
     let container_id = config(None).container_id;
     let remembered = Some(b"\"\"".to_vec());
-    let call = Call { container_id, remembered, call: MeasureOne {} };
+    let call = Call { container_id, remembered, call: MeasureOne { figures: Figures::Last } };
     let measured = world.actor.dispatch(call, limits::QUERY).result().await.expect("answered");
     assert!(measured.expect_err("panicked").message.contains("acme/odd: usage panicked"));
     world.prepare("").result().await.expect("answered").expect("prepared");

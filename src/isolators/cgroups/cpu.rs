@@ -17,7 +17,6 @@ pub(in crate::isolators) struct Cpu {
 }
 
 const CPU: usize = 0;
-const CPUACCT: usize = 1;
 
 impl Isolator for Cpu {
     const NAME: &'static str = "cgroups/cpu";
@@ -48,12 +47,12 @@ impl Isolator for Cpu {
     }
 
     fn usage(&self, id: &ContainerId, (): &()) -> Result<Usage, IsolatorError> {
-        let time = self.place.group(id, CPUACCT)?.cpu_time()?;
+        let used = self.place.cpu_usage(id)?;
         Ok(Usage {
-            cpu_ns: time.total,
-            cpu_user_ns: time.user,
-            cpu_system_ns: time.system,
-            cpu_throttled_ns: self.place.group(id, CPU)?.cpu_throttled()?,
+            cpu_ns: used.total,
+            cpu_user_ns: used.user,
+            cpu_system_ns: used.system,
+            cpu_throttled_ns: used.throttled,
             ..Usage::default()
         })
     }

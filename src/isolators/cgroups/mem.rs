@@ -62,18 +62,22 @@ impl Isolator for Mem {
         let notifier = OomNotifier::new(&group);
         Some(Box::pin(async move {
             let events = wait_for_kill(notifier?, group.version()).await?;
-            Ok(limitation(&group, in_force(&group, limit), events))
+            let peak = group.memory_peak().ok().flatten();
+            Ok(limitation(in_force(&group, limit), peak, events))
         }))
     }
 
-    fn limitation(
+    /// What is in use when nobody is left is the kernel's.
+    fn last(
         &self,
         id: &ContainerId,
         container: &Self::Container,
-    ) -> Result<Option<Limitation>, IsolatorError> {
+    ) -> Result<(Usage, Option<Limitation>), IsolatorError> {
         let group = self.place.group(id, 0)?;
-        let events = group.memory_events()?;
-        Ok(struck(events).then(|| limitation(&group, *container, events)))
+        let (events, memory_peak) = (group.memory_events()?, group.memory_peak()?);
+        let limitation = struck(events).then(|| limitation(*container, memory_peak, events));
+        let oom_kills = Some(events.oom_kills);
+        Ok((Usage { memory_peak, oom_kills, ..Usage::default() }, limitation))
     }
 
     fn update(
@@ -90,10 +94,9 @@ impl Isolator for Mem {
 
     fn usage(&self, id: &ContainerId, _: &Self::Container) -> Result<Usage, IsolatorError> {
         let group = self.place.group(id, 0)?;
-        let memory = group.memory()?;
         Ok(Usage {
-            memory: memory.current,
-            memory_peak: memory.peak,
+            memory: Some(group.memory()?),
+            memory_peak: group.memory_peak()?,
             oom_kills: Some(group.memory_events()?.oom_kills),
             ..Usage::default()
         })
@@ -140,13 +143,28 @@ async fn wait_for_kill(
     notifier: OomNotifier,
     version: Version,
 ) -> Result<MemoryEvents, IsolatorError> {
+    let before = notifier.before();
+    if struck(before) {
+        return Ok(before);
+    }
     #[expect(deprecated, reason = "its replacement is unsafe; the notifier owns what it names")]
     let ready = AsyncFd::with_interest(notifier, Interest::READABLE).map_err(|error| {
         IsolatorError::Kernel(crate::linux::Error::from_io("epoll_ctl(OOM notifier)", &error))
     })?;
-    let mut looks = 1;
+    let looks = match version {
+        Version::V1 => KILL_FOLLOWS_TIMES,
+        Version::V2 => 1,
+    };
     loop {
+        match ready.readable().await {
+            Ok(mut guard) => guard.clear_ready(),
+            // The reactor is shutting down, and so are we.
+            Err(_) => return std::future::pending().await,
+        }
         for look in 0..looks {
+            if look > 0 {
+                tokio::time::sleep(KILL_FOLLOWS).await;
+            }
             match ready.get_ref().check() {
                 Ok(events) if struck(events) => return Ok(events),
                 Ok(_) => {}
@@ -156,24 +174,11 @@ async fn wait_for_kill(
                 }
                 Err(error) => return Err(error.into()),
             }
-            if look + 1 < looks {
-                tokio::time::sleep(KILL_FOLLOWS).await;
-            }
         }
-        match ready.readable().await {
-            Ok(mut guard) => guard.clear_ready(),
-            // The reactor is shutting down, and so are we.
-            Err(_) => return std::future::pending().await,
-        }
-        looks = match version {
-            Version::V1 => KILL_FOLLOWS_TIMES,
-            Version::V2 => 1,
-        };
     }
 }
 
-fn limitation(group: &Group, limit: Option<u64>, events: MemoryEvents) -> Limitation {
-    let peak = group.memory().ok().and_then(|memory| memory.peak);
+fn limitation(limit: Option<u64>, peak: Option<u64>, events: MemoryEvents) -> Limitation {
     Limitation { resource: LimitedResource::Mem, limit, message: message(limit, peak, events) }
 }
 

@@ -8,7 +8,7 @@
 use super::place::{Place, refused};
 use crate::isolators::{Host, Isolator, IsolatorError};
 use crate::linux::cgroups::Controller;
-use crate::model::{ContainerId, LaunchContext, LaunchInfo, Resources, Usage};
+use crate::model::{ContainerId, LaunchContext, LaunchInfo, Limitation, Resources, Usage};
 
 /// See the module.
 #[derive(Debug)]
@@ -50,6 +50,11 @@ impl Isolator for Pids {
     fn usage(&self, id: &ContainerId, (): &()) -> Result<Usage, IsolatorError> {
         let pids = self.place.group(id, 0)?.pids()?;
         Ok(Usage { pids: Some(pids.saturating_sub(INIT)), ..Usage::default() })
+    }
+
+    /// Nobody is left to be counted.
+    fn last(&self, _: &ContainerId, (): &()) -> Result<(Usage, Option<Limitation>), IsolatorError> {
+        Ok((Usage::default(), None))
     }
 
     fn cleanup(&self, id: &ContainerId, _: Option<&()>) -> Result<(), IsolatorError> {

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use crate::isolators::{Host, IsolatorError};
 use crate::linux::Error;
-use crate::linux::cgroups::{Cgroups, Controller, Group};
+use crate::linux::cgroups::{Cgroups, Controller, CpuUsage, Group};
 use crate::model::ContainerId;
 use crate::paths;
 
@@ -53,6 +53,11 @@ impl Place {
                 detail: format!("no hierarchy with {} is mounted", controller.name()),
             }
         })
+    }
+
+    /// What the container has used of the CPUs.
+    pub(super) fn cpu_usage(&self, id: &ContainerId) -> Result<CpuUsage, IsolatorError> {
+        Ok(self.cgroups.cpu_usage(&paths::cgroup(id))?)
     }
 
     pub(super) fn remove(&self, id: &ContainerId) -> Result<(), IsolatorError> {

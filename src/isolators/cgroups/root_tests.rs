@@ -93,6 +93,12 @@ impl World {
             .fold(Usage::default(), Usage::or)
     }
 
+    fn last(&self) -> Usage {
+        self.each()
+            .map(|(isolator, bytes)| isolator.last(&self.id, bytes).expect("measured").0)
+            .fold(Usage::default(), Usage::or)
+    }
+
     fn each(&self) -> impl Iterator<Item = (&Arc<dyn DynIsolator>, &Vec<u8>)> {
         self.isolators.iter().zip(&self.remembered)
     }
@@ -136,8 +142,13 @@ fn a_container_is_limited_measured_and_gone() {
     assert_eq!(usage.pids, Some(0), "only the one that stands for the init lives");
     assert_eq!(usage.oom_kills, Some(0));
     world.output();
-    let last = world.usage();
-    assert!(last.cpu_ns >= usage.cpu_ns, "figures outlive the last process");
+    let last = world.last();
+    assert!(last.cpu_ns >= usage.cpu_ns, "figures outlive the last process: {last:?}");
+    let parts = last.cpu_user_ns.zip(last.cpu_system_ns).expect("both are counted");
+    assert!(parts.0 > 0, "a loop of the shell: {last:?}");
+    assert!(last.memory_peak >= usage.memory_peak, "{last:?}");
+    assert_eq!((last.oom_kills, last.memory, last.pids), (Some(0), None, None));
+    assert!(last.cpu_throttled_ns.is_some(), "{last:?}");
     for _ in 0..2 {
         for isolator in world.isolators.iter().rev() {
             isolator.cleanup(&world.id, None).expect("repeatable");
@@ -166,7 +177,7 @@ async fn running_out_of_memory_is_told_while_the_payload_lives_and_at_the_end() 
     let (mem, bytes) = world.of("cgroups/mem");
     let watch = mem.watch(&world.id, bytes).expect("decoded").expect("watches");
     let (mem, bytes) = (Arc::clone(mem), bytes.clone());
-    assert_eq!(mem.limitation(&world.id, &bytes).expect("read"), None);
+    assert_eq!(mem.last(&world.id, &bytes).expect("read").1, None);
     world.run("tail /dev/zero; echo survived; read end");
     let limitation =
         tokio::time::timeout(DEADLINE, watch).await.expect("in time").expect("watched");
@@ -174,9 +185,22 @@ async fn running_out_of_memory_is_told_while_the_payload_lives_and_at_the_end() 
     assert_eq!(limitation.limit, Some(16 << 20));
     assert!(limitation.message.contains("memory limit of 16777216 bytes"), "{limitation:?}");
     assert_eq!(world.output(), "survived\n");
-    let last = mem.limitation(&world.id, &bytes).expect("read").expect("a process was killed");
-    assert_eq!(last.limit, Some(16 << 20));
+    let (usage, last) = mem.last(&world.id, &bytes).expect("read");
+    assert_eq!(last.expect("a process was killed").limit, Some(16 << 20));
+    assert_eq!(usage.oom_kills, Some(1));
     assert_eq!(world.usage().oom_kills, Some(1));
+}
+
+#[tokio::test]
+async fn a_kill_before_the_watch_begins_is_told_at_once() {
+    let mut world = World::new(limits(1.0, 16, 10));
+    world.run("tail /dev/zero; echo survived; read end");
+    assert_eq!(world.line(), "survived");
+    let (mem, bytes) = world.of("cgroups/mem");
+    let watch = mem.watch(&world.id, bytes).expect("decoded").expect("watches");
+    let limitation =
+        tokio::time::timeout(DEADLINE, watch).await.expect("in time").expect("watched");
+    assert_eq!(limitation.limit, Some(16 << 20));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
@@ -25,19 +26,27 @@ const LINE_MAX: usize = 1024;
 
 /// The whole file. Most have a line or two: one open, one read.
 pub(super) fn read(file: &Path) -> Result<String, Error> {
-    let failed = |errno| Error::new(format!("read({:?})", file.display().to_string()), errno);
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let open = rustix::fs::open(file, flags, Mode::empty()).map_err(failed)?;
+    let open = rustix::fs::open(file, flags, Mode::empty()).map_err(failed(file))?;
+    read_open(&open, file)
+}
+
+/// The same of `open`, which nobody has read yet.
+pub(super) fn read_open(open: impl AsFd, file: &Path) -> Result<String, Error> {
     let mut buffer = [0; 4096];
     let mut bytes = Vec::new();
     loop {
         let length = rustix::io::retry_on_intr(|| rustix::io::read(&open, &mut buffer));
-        let length = length.map_err(failed)?;
+        let length = length.map_err(failed(file))?;
         bytes.extend_from_slice(&buffer[..length]);
         if length < buffer.len() - LINE_MAX {
-            return String::from_utf8(bytes).map_err(|_| failed(Errno::ILSEQ));
+            return String::from_utf8(bytes).map_err(|_| failed(file)(Errno::ILSEQ));
         }
     }
+}
+
+fn failed(file: &Path) -> impl Fn(Errno) -> Error {
+    move |errno| Error::new(format!("read({:?})", file.display().to_string()), errno)
 }
 
 /// A file with one number.

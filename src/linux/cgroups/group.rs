@@ -40,15 +40,6 @@ pub struct CpuUsage {
     pub throttled: Option<u64>,
 }
 
-/// Memory of a container, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct MemoryUsage {
-    /// Now.
-    pub current: Option<u64>,
-    /// Ever; v2 has it since Linux 5.19.
-    pub peak: Option<u64>,
-}
-
 /// How often memory ran out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemoryEvents {
@@ -128,28 +119,22 @@ impl Group {
         super::control::read_number(&self.directory.join("pids.current"))
     }
 
-    /// CPU time used: of `Cpuacct` on v1, of `Cpu` on v2.
-    pub fn cpu_time(&self) -> Result<CpuUsage, Error> {
-        match self.version {
-            Version::V1 => v1::cpu_time(&self.directory),
-            Version::V2 => v2::cpu_time(&self.directory),
-        }
+    /// Memory in use now, in bytes. Controller `Memory`.
+    pub fn memory(&self) -> Result<u64, Error> {
+        let file = match self.version {
+            Version::V1 => "memory.usage_in_bytes",
+            Version::V2 => "memory.current",
+        };
+        super::control::read_number(&self.directory.join(file))
     }
 
-    /// Nanoseconds for which the quota held the container back. Controller `Cpu`.
-    pub fn cpu_throttled(&self) -> Result<Option<u64>, Error> {
-        match self.version {
-            Version::V1 => v1::cpu_throttled(&self.directory),
-            Version::V2 => v2::cpu_time(&self.directory).map(|usage| usage.throttled),
-        }
-    }
-
-    /// Memory used. Controller `Memory`.
-    pub fn memory(&self) -> Result<MemoryUsage, Error> {
-        match self.version {
-            Version::V1 => v1::memory(&self.directory),
-            Version::V2 => v2::memory(&self.directory),
-        }
+    /// The most memory ever in use, in bytes; v2 has it since Linux 5.19. Controller `Memory`.
+    pub fn memory_peak(&self) -> Result<Option<u64>, Error> {
+        let file = match self.version {
+            Version::V1 => "memory.max_usage_in_bytes",
+            Version::V2 => "memory.peak",
+        };
+        super::control::read_number_if_any(&self.directory.join(file))
     }
 
     /// How often memory ran out. Controller `Memory`.

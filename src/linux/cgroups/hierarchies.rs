@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::io::Errno;
 
 use super::detect::{Controller, Layout, Members, Version};
-use super::group::Group;
-use super::{control, tree, v2};
+use super::group::{CpuUsage, Group};
+use super::{control, tree, v1, v2};
 use crate::linux::Error;
 use crate::linux::error::Called;
 
@@ -153,6 +153,36 @@ impl Cgroups {
             first = first.and(removed);
         }
         first
+    }
+
+    /// What a container has used of the CPUs.
+    ///
+    /// Errors: ENODEV where `Cpu` is not mounted, or nobody counts time.
+    pub fn cpu_usage(&self, path: &Path) -> Result<CpuUsage, Error> {
+        let group = |controller: Controller| {
+            let missing =
+                || Error::new(format!("cgroup controller {}", controller.name()), Errno::NODEV);
+            self.group(controller, path).ok_or_else(missing)
+        };
+        let cpu = group(Controller::Cpu)?;
+        if cpu.version() == Version::V2 {
+            return v2::cpu_usage(cpu.directory());
+        }
+        let time = match self.time_of_unified(path)? {
+            Some(time) => time,
+            None => v1::cpu_time(group(Controller::Cpuacct)?.directory())?,
+        };
+        Ok(CpuUsage { throttled: v1::cpu_throttled(cpu.directory())?, ..time })
+    }
+
+    /// On a hybrid host, the time that the kill group has counted: since Linux 4.15 every v2 cgroup does,
+    /// whichever controllers it has, and in one file there is what takes three of `cpuacct`.
+    fn time_of_unified(&self, path: &Path) -> Result<Option<CpuUsage>, Error> {
+        let Some(mount) = self.unified() else { return Ok(None) };
+        match v2::cpu_usage(&mount.join(&self.root).join(path)) {
+            Err(error) if control::is_missing(&error) => Ok(None),
+            usage => usage.map(Some),
+        }
     }
 
     /// Names of the top-level containers that have a cgroup in any hierarchy; for finding orphans.

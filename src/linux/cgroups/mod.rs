@@ -30,6 +30,6 @@ mod v1;
 mod v2;
 
 pub use detect::{Controller, Version};
-pub use group::{Before, CpuUsage, Group, MemoryEvents, MemoryUsage};
+pub use group::{Before, CpuUsage, Group, MemoryEvents};
 pub use hierarchies::{Cgroups, KeptRoot};
 pub use oom::OomNotifier;

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::detect::Version;
 use super::group::{Group, MemoryEvents};
-use super::{control, tree};
+use super::{control, tree, v1};
 use crate::linux::Error;
 use crate::linux::error::Called;
 
@@ -19,16 +19,22 @@ use crate::linux::error::Called;
 pub struct OomNotifier {
     readiness: OwnedFd,
     group: Group,
+    before: MemoryEvents,
 }
 
 impl OomNotifier {
-    /// Watches the memory cgroup `group`. What happened before is seen by [`Self::check`] only.
+    /// Watches the memory cgroup `group` from now on.
     pub fn new(group: &Group) -> Result<Self, Error> {
-        let readiness = match group.version() {
+        let (readiness, before) = match group.version() {
             Version::V1 => register(group)?,
-            Version::V2 => watch(group)?,
+            Version::V2 => (watch(group)?, group.memory_events()?),
         };
-        Ok(Self { readiness, group: group.clone() })
+        Ok(Self { readiness, group: group.clone(), before })
+    }
+
+    /// What has happened before this one watched.
+    pub fn before(&self) -> MemoryEvents {
+        self.before
     }
 
     /// Takes the readiness away, then reads the counters: an event after this call makes the
@@ -64,13 +70,15 @@ fn watch(group: &Group) -> Result<OwnedFd, Error> {
     Ok(inotify)
 }
 
-fn register(group: &Group) -> Result<OwnedFd, Error> {
+fn register(group: &Group) -> Result<(OwnedFd, MemoryEvents), Error> {
     let file = group.directory().join("memory.oom_control");
     let control = std::fs::File::open(&file).called(|| format!("open({})", tree::quoted(&file)))?;
     let event = eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)
         .map_err(|errno: Errno| Error::new("eventfd2(0, NONBLOCK | CLOEXEC)", errno))?;
-    // The kernel takes its own references: `control` may be closed afterwards.
     let line = format!("{} {}", event.as_raw_fd(), control.as_raw_fd());
     control::write(&group.directory().join("cgroup.event_control"), &line)?;
-    Ok(event)
+    // The kernel has taken its own references: `control` is closed here. Read after the registration,
+    // so that nothing falls between the two.
+    let before = v1::memory_events_of(group.directory(), &control::read_open(&control, &file)?)?;
+    Ok((event, before))
 }

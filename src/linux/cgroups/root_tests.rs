@@ -113,14 +113,38 @@ fn a_process_that_joined_is_counted() {
     let directories: Vec<PathBuf> = groups.iter().map(Group::processes).collect();
     let child = world.spawn(&directories, "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done");
     assert!(world.end_of(child).success());
-    let cpu = world.cgroups.group(Controller::Cpuacct, path).expect("there").cpu_time();
-    let cpu = cpu.expect("read");
+    let cpu = world.cgroups.cpu_usage(path).expect("read");
     assert!(cpu.total.is_some_and(|ns| ns > 0), "{cpu:?}");
+    assert!(cpu.throttled.is_some(), "{cpu:?}");
     let memory = world.cgroups.group(Controller::Memory, path).expect("there");
-    assert!(memory.memory().expect("read").current.is_some());
-    let throttled = world.cgroups.group(Controller::Cpu, path).expect("there").cpu_throttled();
-    assert!(throttled.expect("read").is_some());
+    memory.memory().expect("read");
+    assert!(memory.memory_peak().expect("read").is_none_or(|bytes| bytes > 0));
     assert_eq!(world.group(Controller::Pids).pids().expect("read"), 0);
+}
+
+/// A hybrid host counts twice: in `cpuacct`, and in the kill group, which is cheaper to read.
+#[test]
+fn the_kill_group_counts_the_time_that_cpuacct_counts() {
+    let mut world = World::new();
+    let (path, controllers) = (Path::new("a"), [Controller::Cpu, Controller::Cpuacct]);
+    let groups = world.cgroups.create(&controllers, path).expect("made");
+    let mut directories: Vec<PathBuf> = groups.iter().map(Group::processes).collect();
+    directories.push(world.cgroups.kill_group_create(path).expect("made"));
+    directories.dedup();
+    let child = world.spawn(&directories, "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done");
+    assert!(world.end_of(child).success());
+    let usage = world.cgroups.cpu_usage(path).expect("read");
+    let (total, user, system) =
+        usage.total.zip(usage.user).zip(usage.system).map(|((t, u), s)| (t, u, s)).expect("all");
+    assert!(user > system && user > total / 2, "a loop of the shell: {usage:?}");
+    let apart = world.cgroups.group(Controller::Cpuacct, path).expect("there");
+    if apart.version() == Version::V1 {
+        let other = v1::cpu_time(apart.directory()).expect("read").total.expect("counted");
+        assert!(total.abs_diff(other) < total / 4, "{total} and {other}");
+        world.cgroups.kill_group_remove(path).expect("removed");
+        let alone = world.cgroups.cpu_usage(path).expect("read without the kill group");
+        assert_eq!(alone.total, Some(other));
+    }
 }
 
 #[test]
@@ -136,7 +160,8 @@ fn a_quota_of_a_tenth_holds_a_busy_process_back() {
     let started = Instant::now();
     let child = world.spawn(&directories, "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done");
     assert!(world.end_of(child).success());
-    let throttled = group.cpu_throttled().expect("read").expect("counted");
+    let usage = world.cgroups.cpu_usage(Path::new("a")).expect("read");
+    let throttled = usage.throttled.expect("counted");
     assert!(throttled > 0, "ran for {:?} and was never held back", started.elapsed());
 }
 
@@ -146,6 +171,7 @@ fn running_out_of_memory_is_noticed_and_counted() {
     let group = world.group(Controller::Memory);
     group.set_memory(16 << 20, Before::Anything).expect("limited");
     let notifier = OomNotifier::new(&group).expect("watched");
+    assert_eq!(notifier.before(), MemoryEvents::default());
     assert_eq!(notifier.check().expect("read"), MemoryEvents::default());
     // tail keeps the last line, and there is only one.
     let child = world.spawn(&[group.processes()], "tail /dev/zero; echo survived");
@@ -156,7 +182,8 @@ fn running_out_of_memory_is_noticed_and_counted() {
     let events = notifier.check().expect("read");
     assert_eq!(events.oom_kills, 1);
     assert!(events.at_limit);
-    let peak = group.memory().expect("read").peak;
+    assert_eq!(OomNotifier::new(&group).expect("watched").before(), events);
+    let peak = group.memory_peak().expect("read");
     assert!(peak.is_none_or(|peak| peak <= 16 << 20 && peak > 8 << 20), "{peak:?}");
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::io::Errno;
 
 use super::control::{is_missing, keyed, read, read_number, read_number_if_any, write};
-use super::group::{Before, CpuUsage, MemoryEvents, MemoryUsage};
+use super::group::{Before, CpuUsage, MemoryEvents};
 use super::v2;
 use crate::linux::Error;
 
@@ -83,19 +83,16 @@ pub(super) fn cpu_throttled(directory: &Path) -> Result<Option<u64>, Error> {
     Ok(keyed(&stat, "throttled_time"))
 }
 
-pub(super) fn memory(directory: &Path) -> Result<MemoryUsage, Error> {
-    Ok(MemoryUsage {
-        current: Some(read_number(&directory.join("memory.usage_in_bytes"))?),
-        peak: read_number_if_any(&directory.join("memory.max_usage_in_bytes"))?,
-    })
+pub(super) fn memory_events(directory: &Path) -> Result<MemoryEvents, Error> {
+    match read(&directory.join("memory.oom_control")) {
+        Err(error) if is_missing(&error) => memory_events_of(directory, ""),
+        control => memory_events_of(directory, &control?),
+    }
 }
 
-pub(super) fn memory_events(directory: &Path) -> Result<MemoryEvents, Error> {
-    let control = match read(&directory.join("memory.oom_control")) {
-        Err(error) if is_missing(&error) => String::new(),
-        other => other?,
-    };
-    let oom_kills = keyed(&control, "oom_kill");
+/// Where `memory.oom_control` has been read already.
+pub(super) fn memory_events_of(directory: &Path, control: &str) -> Result<MemoryEvents, Error> {
+    let oom_kills = keyed(control, "oom_kill");
     // Most containers end without a kill, and nobody asks why nobody was killed.
     let at_limit = oom_kills != Some(0) && was_at_limit(directory)?;
     Ok(MemoryEvents { at_limit, oom_kills: oom_kills.unwrap_or(0) })

@@ -6,9 +6,9 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
-use super::control::{is_missing, keyed, read, read_number, read_number_if_any, write};
+use super::control::{is_missing, keyed, read, read_number, write};
 use super::detect::Controller;
-use super::group::{Before, CpuUsage, MemoryEvents, MemoryUsage};
+use super::group::{Before, CpuUsage, MemoryEvents};
 use super::tree;
 use crate::linux::Error;
 
@@ -119,7 +119,7 @@ fn make_room(directory: &Path, limit_bytes: u64) -> Result<(), Error> {
     Ok(())
 }
 
-pub(super) fn cpu_time(directory: &Path) -> Result<CpuUsage, Error> {
+pub(super) fn cpu_usage(directory: &Path) -> Result<CpuUsage, Error> {
     let stat = read(&directory.join("cpu.stat"))?;
     let nanoseconds = |key| keyed(&stat, key).map(|us| us.saturating_mul(1000));
     Ok(CpuUsage {
@@ -127,13 +127,6 @@ pub(super) fn cpu_time(directory: &Path) -> Result<CpuUsage, Error> {
         user: nanoseconds("user_usec"),
         system: nanoseconds("system_usec"),
         throttled: nanoseconds("throttled_usec"),
-    })
-}
-
-pub(super) fn memory(directory: &Path) -> Result<MemoryUsage, Error> {
-    Ok(MemoryUsage {
-        current: Some(read_number(&directory.join("memory.current"))?),
-        peak: read_number_if_any(&directory.join("memory.peak"))?,
     })
 }
 
@@ -150,6 +143,9 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::linux::cgroups::Version;
+    use crate::linux::cgroups::detect::Members;
+    use crate::linux::cgroups::group::Group;
 
     fn fake(files: &[(&str, &str)]) -> tempfile::TempDir {
         let directory = tempfile::tempdir().expect("a scratch directory");
@@ -202,8 +198,9 @@ mod tests {
     fn a_kernel_without_swap_or_peak_is_fine() {
         let directory = fake(&[("memory.current", "4096\n"), ("memory.max", "max")]);
         set_memory(directory.path(), 8_388_608, Before::Anything).expect("written");
-        let usage = memory(directory.path()).expect("read");
-        assert_eq!(usage, MemoryUsage { current: Some(4096), peak: None });
+        let group = Group::new(Version::V2, Members::InLeaf, directory.path().to_path_buf());
+        assert_eq!(group.memory().expect("read"), 4096);
+        assert_eq!(group.memory_peak().expect("absent is no failure"), None);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::super::state::{Input, Why};
 use super::Supervisor;
 use crate::error::{ErrorKind, Stage};
 use crate::events::LayerProgress;
-use crate::isolators::messages::{Measure, Measured, Update};
+use crate::isolators::messages::{Figures, Measure, Measured, Update};
 use crate::limits;
 use crate::messages::flatten;
 use crate::model::{Failure, State, Usage};
@@ -105,6 +105,7 @@ impl Handler<SetResources> for Supervisor {
 impl Handler<GetUsage> for Supervisor {
     fn handle(&mut self, _: GetUsage, cx: &mut Cx<Self>) -> Reply<Result<Usage, Failure>> {
         let measure = Measure {
+            figures: Figures::Current,
             container_id: self.id().clone(),
             remembered: self.prepared.remembered.clone(),
         };

@@ -11,7 +11,7 @@ use crate::containerizer::recorder::messages::{Conclude, Publish};
 use crate::error::{ErrorKind, Stage};
 use crate::events::{Happened, ImageName, LayerProgress, Moment};
 use crate::fetcher::messages::Fetch;
-use crate::isolators::messages::{Cleanup, Isolate, Isolated, Measure, Measured, Prepare};
+use crate::isolators::messages::{Cleanup, Figures, Isolate, Isolated, Measure, Measured, Prepare};
 use crate::launcher::messages::{Forget, Fork, Forked, Kill, Report};
 use crate::limits;
 use crate::messages::{flatten, unanswered};
@@ -273,6 +273,7 @@ impl Supervisor {
 
     fn collect(&mut self, cx: &mut Context) {
         let measure = Measure {
+            figures: Figures::Last,
             container_id: self.id().clone(),
             remembered: self.prepared.remembered.clone(),
         };
