@@ -368,6 +368,4 @@ fn of(remembered: &Remembered, name: &str) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod chain_tests;
-#[cfg(test)]
 mod tests;

@@ -6,7 +6,6 @@ use super::files::{self, remove_file, remove_tree};
 use super::messages::{Conclude, Create, Discard, Publish, Sandbox, Save};
 use crate::error::{Classified, Stage, failure};
 use crate::events::{self, EventHub};
-use crate::linux::fs::own_umask;
 use crate::model::Failure;
 use crate::paths::Paths;
 
@@ -38,8 +37,7 @@ fn stage<T, E: Classified>(stage: Stage, result: Result<T, E>) -> Result<T, Fail
 
 impl Process for Recorder {
     fn initialize(&mut self, _: &mut Cx<Self>) -> Result<(), longshore_actors::Fault> {
-        // The thread is the containerizer's own, and everything of its lane is made on it.
-        own_umask();
+        files::own_thread();
         Ok(())
     }
 }

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use crate::checkpoint::{self, CheckpointError, RecordV1};
 use crate::error::{Classified, ErrorKind};
 use crate::limits;
-use crate::linux::fs::{CLOSED, SANDBOX, SHARED, make_closed, make_directories, remove_small};
+use crate::linux::fs::{
+    CLOSED, SANDBOX, SHARED, make_closed, make_directories, own_umask, remove_small,
+};
 use crate::model::{ContainerId, Record};
 use crate::paths::Paths;
 
@@ -54,6 +56,11 @@ fn absent_is_fine(path: &Path, result: io::Result<()>) -> Result<(), RecordError
         }
         Ok(()) | Err(_) => Ok(()),
     }
+}
+
+/// Prepares the thread of a recorder, which is ours: everything of its lane is made there.
+pub(super) fn own_thread() {
+    own_umask();
 }
 
 /// Everything that a container needs before anything else of it exists.

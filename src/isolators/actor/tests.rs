@@ -1,5 +1,7 @@
 //! An isolator that is not ours may panic, fail and hang: each is a named failure of one container.
 
+mod chain;
+
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use longshore_actors::{Pid, Runtime, ShutdownPlan, Spawn};
 
-use super::*;
+use super::super::*;
 use crate::isolators::erased::Made;
 use crate::isolators::tests::{config, context};
 use crate::isolators::{Host, InitPid, Isolator};
