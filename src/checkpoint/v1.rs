@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -34,8 +35,8 @@ pub(crate) struct ContainerV1 {
     pub(crate) created_ns: i64,
     /// Whose it is.
     pub(crate) owner: OwnerV1,
-    /// What it was asked to be.
-    pub(crate) config: ConfigV1,
+    /// What it was asked to be; the same from the first checkpoint to the last.
+    pub(crate) config: Arc<ConfigV1>,
     /// Name of the state.
     pub(crate) state: String,
     /// Pid and start time of the init, once it was forked.
@@ -334,7 +335,7 @@ pub(super) fn example() -> ContainerV1 {
         container_id: "job-42".into(),
         created_ns: 1_700_000_000_123_456_789,
         owner: OwnerV1::Agent,
-        config: ConfigV1::from(&example_config()),
+        config: Arc::new(ConfigV1::from(&example_config())),
         state: "RUNNING".into(),
         init: Some((4711, 123_456)),
         isolators: vec![("cgroups/mem".into(), vec![1, 2, 3])],

@@ -71,7 +71,9 @@ fn orphan(found: Found, sandbox: &Path) -> Orphan {
     };
     let init = checkpoint.init.map(|(pid, start_time)| InitPid { pid, start_time });
     // A configuration that makes no sense is not needed to undo things by id.
-    let config = checkpoint.config.thaw(id.clone()).unwrap_or_else(|_| bare(id, sandbox));
+    let config = Arc::unwrap_or_clone(checkpoint.config)
+        .thaw(id.clone())
+        .unwrap_or_else(|_| bare(id, sandbox));
     Orphan { config: Arc::new(config), init, remembered: checkpoint.isolators }
 }
 
@@ -109,7 +111,8 @@ mod tests {
 
     fn found(owner: Option<OwnerV1>, run_lock_held: bool) -> Found {
         let container_id = ContainerId::new("x").expect("valid");
-        let config = ConfigV1::from(&bare(container_id.clone(), Path::new("/w/containers/x")));
+        let config =
+            Arc::new(ConfigV1::from(&bare(container_id.clone(), Path::new("/w/containers/x"))));
         let checkpoint = owner.map(|owner| ContainerV1 {
             container_id: "x".into(),
             created_ns: 0,

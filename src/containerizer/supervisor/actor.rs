@@ -53,6 +53,8 @@ pub(crate) struct Supervisor {
     rooms: Arc<Rooms>,
     lane: Lane,
     journal: Arc<Journal>,
+    /// `config`, as the journal has it.
+    frozen: Arc<ConfigV1>,
     state: Lifecycle,
     /// Counts the steps that were begun; an answer to an older one is stale.
     attempt: u64,
@@ -90,6 +92,7 @@ impl Supervisor {
     pub(crate) fn new(assignment: Assignment) -> Self {
         let Assignment { config, rooms, lane, origin } = assignment;
         let journal = Arc::new(Journal::new(rooms.paths.checkpoint(&config.container_id)));
+        let frozen = Arc::new(ConfigV1::from(&*config));
         let now = Moment::now();
         let mut snapshot = ContainerSnapshot::new(config.container_id.clone(), now.time);
         snapshot.labels.clone_from(&config.labels);
@@ -102,6 +105,7 @@ impl Supervisor {
             rooms,
             lane,
             journal,
+            frozen,
             state: Lifecycle::launch().state,
             attempt: 0,
             discarder: None,
@@ -321,7 +325,7 @@ impl Supervisor {
             container_id: self.id().to_string(),
             created_ns: self.created_ns,
             owner: self.rooms.owner,
-            config: ConfigV1::from(&*self.config),
+            config: Arc::clone(&self.frozen),
             state: self.state.name().to_string(),
             init: self.init.map(|init| (init.pid, init.start_time)),
             isolators: self.prepared.remembered.clone(),
