@@ -3,11 +3,12 @@
 //! `cpus` becomes a share (`cpu.shares`, `cpu.weight`) and a quota of exactly the same size
 //! (`cpu.cfs_quota_us`, `cpu.max`). Without `cpus` nothing is limited; time is counted in any case.
 //!
-//! Kernel: cgroup controllers `cpu` and `cpuacct` (v1) or `cpu` (v2). Undo: the cgroups are removed.
+//! Kernel: cgroup controllers `cpu` and `cpuacct` (v1) or `cpu` (v2); no `cpuacct` where that is a
+//! hierarchy of its own and the v2 cgroup of the container counts the same. Undo: the cgroups are removed.
 
 use super::place::{Place, refused};
 use crate::isolators::{Host, Isolator, IsolatorError};
-use crate::linux::cgroups::{Before, Controller};
+use crate::linux::cgroups::Before;
 use crate::model::{ContainerId, LaunchContext, LaunchInfo, Resources, Usage};
 
 /// See the module.
@@ -24,7 +25,7 @@ impl Isolator for Cpu {
     type Container = ();
 
     fn create(host: &Host) -> Result<Self, IsolatorError> {
-        Ok(Self { place: Place::new(host, &[Controller::Cpu, Controller::Cpuacct])? })
+        Ok(Self { place: Place::new(host, host.cgroups.cpu_controllers())? })
     }
 
     fn prepare(

@@ -166,7 +166,7 @@ impl Linux {
         let path = paths::cgroup(id);
         let mut found: Vec<Mount> = Vec::new();
         for (isolator, controllers) in [
-            ("cgroups/cpu", &[Controller::Cpu, Controller::Cpuacct][..]),
+            ("cgroups/cpu", self.cgroups.cpu_controllers()),
             ("cgroups/mem", &[Controller::Memory]),
             ("cgroups/pids", &[Controller::Pids]),
         ] {

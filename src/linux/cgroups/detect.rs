@@ -67,6 +67,8 @@ pub(super) struct Layout {
     pub(super) v2: Option<PathBuf>,
     /// Controllers that the unified hierarchy has.
     pub(super) unified: BTreeSet<Controller>,
+    /// Every cgroup of the unified hierarchy counts CPU time, whichever controllers it has.
+    pub(super) counts_time: bool,
     /// Mount points of v1 hierarchies that have the cpuset controller, too.
     pub(super) cpusets: BTreeSet<PathBuf>,
 }
@@ -129,6 +131,16 @@ impl Layout {
 }
 
 impl Layout {
+    /// What limits and counts CPU time. `cpuacct` is left out where it would be a cgroup of its own and
+    /// tell what the unified hierarchy tells as well.
+    pub(super) fn cpu(&self) -> &'static [Controller] {
+        let apart = self.v1.get(&Controller::Cpu) != self.v1.get(&Controller::Cpuacct);
+        match apart && self.counts_time {
+            true => &[Controller::Cpu],
+            false => &[Controller::Cpu, Controller::Cpuacct],
+        }
+    }
+
     /// Where the processes are in a cgroup with this interface.
     pub(super) fn members(&self, version: Version) -> Members {
         match version {
@@ -210,6 +222,22 @@ mod tests {
         assert_eq!(layout.version(Controller::Pids), Some(Version::V2));
         assert_eq!(layout.v2.as_deref(), Some(Path::new("/sys/fs/cgroup/unified")));
         assert_eq!(layout.cpusets, [PathBuf::from("/sys/fs/cgroup/memory")].into());
+    }
+
+    #[test]
+    fn cpuacct_is_left_out_where_it_costs_a_cgroup_and_tells_nothing_new() {
+        let both = [Controller::Cpu, Controller::Cpuacct];
+        let counts_time = true;
+        let together = Layout { counts_time, ..Layout::from_mountinfo(HYBRID) };
+        assert_eq!(together.cpu(), both, "it comes with cpu");
+        let apart = HYBRID
+            .replace("/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/cpu")
+            .replace("rw,cpu,cpuacct", "rw,cpu")
+            .replace("rw,freezer", "rw,cpuacct");
+        let apart = Layout { counts_time, ..Layout::from_mountinfo(&apart) };
+        assert!(apart.v1.contains_key(&Controller::Cpuacct));
+        assert_eq!(apart.cpu(), [Controller::Cpu]);
+        assert_eq!(Layout { counts_time: false, ..apart }.cpu(), both, "nobody else counts");
     }
 
     #[test]

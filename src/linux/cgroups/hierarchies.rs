@@ -62,6 +62,7 @@ impl Cgroups {
         let mut layout = Layout::from_mountinfo(&text);
         if let Some(mount) = layout.v2.clone() {
             layout = layout.with_unified(&control::read(&mount.join("cgroup.controllers"))?);
+            layout.counts_time = mount.join("cpu.stat").is_file();
         }
         Self::with_layout(layout, root)
     }
@@ -90,6 +91,12 @@ impl Cgroups {
     /// The interface of `controller` on this host; `None` where it is not mounted.
     pub fn version(&self, controller: Controller) -> Option<Version> {
         self.layout.version(controller)
+    }
+
+    /// The controllers that limit a container's CPU time and count it, as far as they need a cgroup
+    /// besides the kill group; see [`Self::cpu_usage`].
+    pub fn cpu_controllers(&self) -> &'static [Controller] {
+        self.layout.cpu()
     }
 
     /// A container's cgroup for `controller`, whether it exists or not; `None` as above.
@@ -155,7 +162,7 @@ impl Cgroups {
         first
     }
 
-    /// What a container has used of the CPUs.
+    /// What a container has used of the CPUs; nothing before its first process.
     ///
     /// Errors: ENODEV where `Cpu` is not mounted, or nobody counts time.
     pub fn cpu_usage(&self, path: &Path) -> Result<CpuUsage, Error> {
@@ -170,6 +177,7 @@ impl Cgroups {
         }
         let time = match self.time_of_unified(path)? {
             Some(time) => time,
+            None if self.layout.counts_time => CpuUsage::default(),
             None => v1::cpu_time(group(Controller::Cpuacct)?.directory())?,
         };
         Ok(CpuUsage { throttled: v1::cpu_throttled(cpu.directory())?, ..time })
