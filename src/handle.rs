@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use dashmap::mapref::entry::Entry;
 use longshore_actors::{Exit, Handle, Lost, Offender, Pid, Refusal, Runtime, ShutdownPlan};
 
-use crate::containerizer::RunLock;
 use crate::containerizer::actor::Containerizer as ContainerizerActor;
+use crate::containerizer::claim_for_agent;
 use crate::containerizer::messages::{Acknowledge, Close, Launch};
 use crate::containerizer::recorder::messages::Sandbox;
 use crate::containerizer::rooms::Reserved;
@@ -153,12 +153,12 @@ impl Containerizer {
                     let message = format!("container {id} has ended and is not acknowledged");
                     return Err(conflict(message));
                 }
-                let lock = match inner.lifetime {
-                    Lifetime::Independent => Some(RunLock::take_now(&inner.paths, id)),
+                let claim = match inner.lifetime {
+                    Lifetime::Independent => Some(claim_for_agent(&inner.paths, id)),
                     Lifetime::WithAgent => None,
                 };
-                let lock = lock.transpose();
-                free.insert(lock.map_err(|error| Error::wrap(Stage::Configure, error).of(id))?);
+                let claim = claim.transpose();
+                free.insert(claim.map_err(|error| Error::wrap(Stage::Configure, error).of(id))?);
             }
         }
         if std::fs::exists(inner.paths.container(id)).unwrap_or(true) {

@@ -12,7 +12,8 @@
 //!   numbering                              epoch of the events, and how often agents started
 //!   containers/<id>/{checkpoint,status}    one container
 //!   records/<id>                           ended ones, until acknowledged or aged out
-//!   run/<id>                               lock of one `longshore run`, or of the agent
+//!   run/<id>                               lock of one `longshore run`
+//!   claims/<00..ff>                        as in the work directory
 //!   cgroups/<controller>/                  v1 hierarchies that the host had not mounted
 //! ```
 
@@ -60,8 +61,13 @@ impl Paths {
     }
 
     /// Where ids are claimed among all who share the work directory.
-    pub fn claims(&self) -> PathBuf {
+    pub fn work_claims(&self) -> PathBuf {
         self.work_dir.join("claims")
+    }
+
+    /// Where ids are claimed among all who share the runtime directory.
+    pub fn runtime_claims(&self) -> PathBuf {
+        self.runtime_dir.join("claims")
     }
 
     /// Root of all provisioned root file systems.
@@ -110,7 +116,7 @@ impl Paths {
         self.runtime_dir.join("records")
     }
 
-    /// Locks of the programs that own containers.
+    /// Locks of the runs that own containers.
     pub fn run_locks(&self) -> PathBuf {
         self.runtime_dir.join("run")
     }

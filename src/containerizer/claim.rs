@@ -1,14 +1,15 @@
-//! The claim on an id among all who share a work directory.
+//! The claim on an id among all who share a work directory or a runtime directory.
 //!
-//! Two owners with different runtime directories do not see each other's locks, but the sandbox and the
-//! writable layer of an id are one place on a shared work directory. A claim is a lock on one byte of
-//! one of the files in `<work_dir>/claims`, both found by the id: nothing is written, and the kernel
-//! lets go of it when its owner is dead. Several files, because the kernel keeps the locks of one in a
-//! list.
+//! Sandbox and writable layer of an id are one place on a work directory, checkpoint and record on a
+//! runtime directory, and two owners may share either without the other. A claim is a lock on one byte
+//! of one of the files in `<work_dir>/claims`, and the same in `<runtime_dir>/claims`, found by the id:
+//! nothing is written, and the kernel lets go of it when its owner is dead. Several files, because the
+//! kernel keeps the locks of one in a list.
 
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
 
 use crate::linux;
 use crate::model::{ContainerId, Digest};
@@ -16,23 +17,40 @@ use crate::paths::Paths;
 
 /// Given back when it is dropped.
 #[derive(Debug)]
-pub(super) struct Claim {
-    file: File,
-    byte: i64,
+#[must_use = "the claim is given back when this is dropped"]
+pub(crate) struct Claim {
+    _locks: [ByteLock; 2],
 }
 
 impl Claim {
     /// `None`: somebody else has it.
     pub(super) fn take(paths: &Paths, id: &ContainerId) -> io::Result<Option<Self>> {
         let (file, byte) = place_of(id);
-        let path = paths.claims().join(file);
+        let Some(work) = ByteLock::take(&paths.work_claims(), &file, byte)? else {
+            return Ok(None);
+        };
+        let runtime = ByteLock::take(&paths.runtime_claims(), &file, byte)?;
+        Ok(runtime.map(|runtime| Self { _locks: [work, runtime] }))
+    }
+}
+
+/// A lock on one byte of a file, held by this opening of it.
+#[derive(Debug)]
+struct ByteLock {
+    file: File,
+    byte: i64,
+}
+
+impl ByteLock {
+    fn take(directory: &Path, name: &str, byte: i64) -> io::Result<Option<Self>> {
+        let path = directory.join(name);
         let open = || {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)
         };
         let file = match open() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                linux::fs::make_closed(&paths.claims(), linux::fs::CLOSED)?;
+                linux::fs::make_closed(directory, linux::fs::CLOSED)?;
                 open()?
             }
             opened => opened?,
@@ -41,7 +59,7 @@ impl Claim {
     }
 }
 
-impl Drop for Claim {
+impl Drop for ByteLock {
     fn drop(&mut self) {
         // Not by closing alone: a process that is being forked may have the file for a moment longer.
         let _ = linux::fs::unlock_byte(&self.file, self.byte);
@@ -63,20 +81,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_is_claimed_once_on_a_work_directory_whoever_asks() {
+    fn an_id_is_claimed_once_on_a_directory_whoever_asks() {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let paths =
             |runtime: &str| Paths::new(directory.path().join("w"), directory.path().join(runtime));
         let id = |text: &str| text.parse::<ContainerId>().expect("a valid id");
         let take = |runtime, name| Claim::take(&paths(runtime), &id(name)).expect("a lock");
+        let elsewhere = Paths::new(directory.path().join("w2"), directory.path().join("r1"));
         let first = take("r1", "a").expect("free");
+        assert!(
+            Claim::take(&elsewhere, &id("a")).expect("a lock").is_none(),
+            "one runtime directory"
+        );
         assert!(take("r2", "a").is_none(), "in use");
         let other = take("r2", "b").expect("another id");
         drop(first);
         let second = take("r2", "a").expect("free again");
         assert!(take("r1", "b").is_none() && take("r1", "a").is_none());
         drop((second, other));
-        let files = fs::read_dir(paths("r1").claims()).expect("made");
+        let files = fs::read_dir(paths("r1").work_claims()).expect("made");
         let sizes = files.map(|file| file.and_then(|file| file.metadata()).expect("a file").len());
         assert_eq!(sizes.sum::<u64>(), 0, "nothing is written");
     }

@@ -9,6 +9,7 @@ pub(crate) mod rooms;
 mod run_lock;
 pub(crate) mod supervisor;
 
+pub(crate) use run_lock::claim_for_agent;
 pub use run_lock::{NotLocked, RunLock};
 
 #[cfg(test)]

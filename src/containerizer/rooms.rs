@@ -6,7 +6,7 @@ use std::time::Instant;
 use dashmap::DashMap;
 use longshore_actors::{AnyPid, Handle, Placement};
 
-use super::RunLock;
+use super::claim::Claim;
 use super::recorder::messages::{Conclude, Create, Discard, Publish, Save};
 use crate::checkpoint::OwnerV1;
 use crate::fetcher::messages::Fetch;
@@ -55,8 +55,8 @@ impl Lane {
 /// Ids that somebody has launched and that have not ended; shared with the handles, so that an id in
 /// use is refused before anything is sent.
 ///
-/// An agent's container comes with the lock that other processes see; a run holds its own.
-pub(crate) type Reserved = Arc<DashMap<ContainerId, Option<RunLock>>>;
+/// An agent's container comes with the claim that other processes see; a run holds its own.
+pub(crate) type Reserved = Arc<DashMap<ContainerId, Option<Claim>>>;
 
 /// What serves all containers.
 #[derive(Debug, Clone)]

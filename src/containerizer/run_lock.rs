@@ -20,9 +20,6 @@ use crate::paths::Paths;
 /// What a file says whose holder is no owner but undoes what a dead one has left.
 const BURYING: &str = "burying";
 
-/// How the holder of an agent's container begins: its record outlives the lock.
-const AGENT: &str = "agent ";
-
 /// Says to every other process that this one owns the container of an id.
 #[derive(Debug)]
 #[must_use = "the lock is given back when this is dropped"]
@@ -112,20 +109,7 @@ impl RunLock {
         }
     }
 
-    /// The lock for an agent's container; `InUse` also where a burial of this id is going on.
-    pub(crate) fn take_now(paths: &Paths, id: &ContainerId) -> Result<Self, NotLocked> {
-        let path = paths.run_lock(id);
-        let failed = |error| NotLocked::File { path: path.clone(), error };
-        let holder = format!("{AGENT}{}", std::process::id());
-        if let Some(file) = create(&path, &holder).map_err(failed)? {
-            return Self { path, file, claim: None }.claimed(paths, id);
-        }
-        let lock = Self::dead(path.clone()).ok_or(NotLocked::InUse { id: id.clone() })?;
-        write(&lock.file, &holder).map_err(failed)?;
-        lock.claimed(paths, id)
-    }
-
-    /// The same among those with other runtime directories.
+    /// With the claim, which agents have.
     fn claimed(mut self, paths: &Paths, id: &ContainerId) -> Result<Self, NotLocked> {
         match Claim::take(paths, id) {
             Ok(Some(claim)) => {
@@ -133,7 +117,7 @@ impl RunLock {
                 Ok(self)
             }
             Ok(None) => Err(NotLocked::InUse { id: id.clone() }),
-            Err(error) => Err(NotLocked::File { path: paths.claims(), error }),
+            Err(error) => Err(NotLocked::File { path: paths.work_claims(), error }),
         }
     }
 
@@ -158,14 +142,11 @@ impl RunLock {
             let gone = |id: &ContainerId| !fs::exists(paths.container(id)).unwrap_or(true);
             let Some(id) = id.filter(gone) else { continue };
             let Some(lock) = Self::dead(entry.path()) else { continue };
-            let Ok(mut lock) = lock.claimed(paths, &id) else { continue };
-            let mut holder = String::new();
-            let read = lock.file.read_to_string(&mut holder);
-            if read.is_ok() && !holder.starts_with(AGENT) {
-                // Absent is fine; what cannot be removed now is found by the next one.
-                let _ = fs::remove_file(paths.records().join(id.to_string()));
-                let _ = fs::remove_dir_all(paths.sandbox(&id));
-            }
+            let Ok(lock) = lock.claimed(paths, &id) else { continue };
+            // Absent is fine; what cannot be removed now is found by the next one.
+            let _ = fs::remove_file(paths.records().join(id.to_string()));
+            let _ = fs::remove_dir_all(paths.sandbox(&id));
+            drop(lock);
         }
     }
 
@@ -185,6 +166,21 @@ impl Drop for RunLock {
         if is_at(&self.file, &self.path) {
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+/// The id, for an agent's container: `InUse` also where a burial of it is going on. An agent has the
+/// claim alone, for nobody waits for it, and its records outlive its containers.
+pub(crate) fn claim_for_agent(paths: &Paths, id: &ContainerId) -> Result<Claim, NotLocked> {
+    let failed = |path, error| NotLocked::File { path, error };
+    let claim = Claim::take(paths, id).map_err(|error| failed(paths.work_claims(), error))?;
+    let claim = claim.ok_or(NotLocked::InUse { id: id.clone() })?;
+    let path = paths.run_lock(id);
+    match fs::remove_file(&path) {
+        // A dead run's, whose record would be taken for what this container will leave.
+        Ok(()) => Ok(claim),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(claim),
+        Err(error) => Err(failed(path, error)),
     }
 }
 
@@ -278,6 +274,23 @@ mod tests {
         assert!(RunLock::claim(&paths, &id("a")).is_none(), "its owner lives");
         drop(lock);
         assert!(RunLock::claim(&paths, &id("b")).is_some(), "it never had an owner");
+    }
+
+    #[test]
+    fn an_agent_takes_an_id_that_a_dead_run_had_and_no_living_ones() {
+        let (_directory, paths) = paths();
+        fs::create_dir_all(paths.run_locks()).expect("made");
+        fs::write(paths.run_lock(&id("a")), "4711").expect("written");
+        let claim = claim_for_agent(&paths, &id("a")).expect("its run is dead");
+        fs::create_dir_all(paths.sandbox(&id("a"))).expect("made");
+        assert!(matches!(RunLock::take(&paths, &id("a")), Err(NotLocked::InUse { .. })));
+        drop(claim);
+        RunLock::sweep(&paths);
+        assert!(fs::exists(paths.sandbox(&id("a"))).expect("readable"), "an agent's outlives it");
+        let lock = RunLock::take(&paths, &id("a")).expect("free");
+        assert!(matches!(claim_for_agent(&paths, &id("a")), Err(NotLocked::InUse { .. })));
+        assert!(fs::exists(paths.run_lock(&id("a"))).expect("readable"), "its owner lives");
+        drop(lock);
     }
 
     #[test]
