@@ -388,6 +388,17 @@ pub fn set_attributes(fd: impl AsFd, attributes: &Attributes) -> Result<(), Erro
     set_time(&fd, attributes.mtime)
 }
 
+/// What the file or directory at `path` is; links are followed.
+pub fn stat_at(path: &Path) -> Result<Stat, Error> {
+    sys::stat(path).called(|| format!("stat({path:?})"))
+}
+
+/// Sets the time of the file or directory at `path`; links are followed.
+pub fn set_time_at(path: &Path, mtime: Time) -> Result<(), Error> {
+    sys::utimensat(sys::CWD, path, &timestamps(mtime), AtFlags::empty())
+        .called(|| format!("utimensat({path:?}, {mtime:?})"))
+}
+
 /// Sets the time of an open file or directory.
 pub fn set_time(fd: impl AsFd, mtime: Time) -> Result<(), Error> {
     sys::futimens(&fd, &timestamps(mtime)).called(|| format!("futimens({mtime:?})"))
@@ -423,6 +434,16 @@ pub fn get_xattr(fd: impl AsFd, name: &str) -> Result<Option<Vec<u8>>, Error> {
             Err(Errno::NODATA | Errno::OPNOTSUPP) => return Ok(None),
             Err(errno) => return Err(Error::new(format!("fgetxattr({name:?})"), errno)),
         }
+    }
+}
+
+/// Whether what is at `path` has an extended attribute.
+pub fn has_xattrs(path: &Path) -> Result<bool, Error> {
+    // Without a buffer the kernel tells how large one must be.
+    match sys::listxattr(path, &mut [0_u8; 0][..]) {
+        Ok(length) => Ok(length > 0),
+        Err(Errno::OPNOTSUPP) => Ok(false),
+        Err(errno) => Err(Error::new(format!("listxattr({path:?})"), errno)),
     }
 }
 

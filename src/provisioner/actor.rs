@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use longshore_actors::{Cx, Discarder, Handle, Handler, Message, Process, Promise, Reply};
 
+use super::assemble::Target;
 use super::backends::Exposure;
 use super::messages::{ProgressSink, Provision, Unprovision};
 use super::stores::{ImageStore, StoreError, StoredImage};
@@ -97,6 +98,8 @@ pub(crate) struct ProvisionerActor {
     pulling: BTreeMap<ContainerId, Discarder>,
     /// Containers for which something is being made.
     assembling: BTreeSet<ContainerId>,
+    /// What was begun here for each container, so that nobody has to look for it.
+    targets: BTreeMap<ContainerId, Vec<Target>>,
 }
 
 impl ProvisionerActor {
@@ -111,6 +114,7 @@ impl ProvisionerActor {
             images,
             pulling: BTreeMap::new(),
             assembling: BTreeSet::new(),
+            targets: BTreeMap::new(),
         }
     }
 
@@ -122,8 +126,10 @@ impl ProvisionerActor {
         promise: Promise<Result<Provisioned, Failure>>,
     ) {
         let (provisioner, of) = (Arc::clone(&self.provisioner), id.clone());
+        let target = Target::new(&image, exposure);
+        self.targets.entry(id.clone()).or_default().push(target.clone());
         let assemble = move || {
-            let assembled = provisioner.provision(&of, &image, exposure);
+            let assembled = provisioner.provision_as(&of, &image, &target);
             assembled.map_err(|error: ProvisionError| failure(Stage::Provision, &error))
         };
         // A mount is done at once, and a second thread would cost more than it does.
@@ -199,16 +205,18 @@ impl Handler<Unprovision> for ProvisionerActor {
             let kind = ErrorKind::Conflict;
             return Reply::Now(Err(Failure { stage: Stage::Destroy, kind, errno: None, message }));
         }
-        // Then a second thread would cost more than the removal.
-        let untouched = self.provisioner.destroy_untouched(&id);
-        let provisioner = Arc::clone(&self.provisioner);
-        let destroy = move |provisioner: &Provisioner| {
-            provisioner.destroy(&id).map_err(|error| failure(Stage::Destroy, &error))
+        // A second thread would cost more than such a removal. What fails is found again below, and told.
+        let done = match self.targets.remove(&id) {
+            Some(targets) => matches!(self.provisioner.destroy_untouched(&id, &targets), Ok(true)),
+            None => self.provisioner.has_nothing(&id),
         };
-        if untouched {
-            return Reply::Now(destroy(&provisioner));
+        if done {
+            return Reply::Now(Ok(()));
         }
         // What a payload has written can be large.
-        Reply::Later(cx.blocking("bulk", "unprovision", move |_| destroy(&provisioner)))
+        let provisioner = Arc::clone(&self.provisioner);
+        let destroy =
+            move || provisioner.destroy(&id).map_err(|error| failure(Stage::Destroy, &error));
+        Reply::Later(cx.blocking("bulk", "unprovision", move |_| destroy()))
     }
 }

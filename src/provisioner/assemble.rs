@@ -61,23 +61,40 @@ impl Provisioner {
         image: &StoredImage,
         exposure: Exposure,
     ) -> Result<Provisioned, ProvisionError> {
-        let owner = self.paths.provisioned(id);
-        let directory = self.paths.backend(id, self.backend.name());
-        self.provision_in(&owner, &directory, image, exposure)
+        self.provision_as(id, image, &Target::new(image, exposure))
+    }
+
+    /// The same for who removes it with [`Provisioner::destroy_untouched`].
+    pub(super) fn provision_as(
+        &self,
+        id: &ContainerId,
+        image: &StoredImage,
+        target: &Target,
+    ) -> Result<Provisioned, ProvisionError> {
+        self.provision_in(&self.paths.provisioned(id), image, target)
     }
 
     pub(super) fn provision_in(
         &self,
         owner: &Path,
-        directory: &Path,
         image: &StoredImage,
-        exposure: Exposure,
+        target: &Target,
     ) -> Result<Provisioned, ProvisionError> {
-        make_directories(directory, SHARED).map_err(ProvisionError::file(directory))?;
+        let backends = owner.join("backends");
+        let directory = &*backends.join(self.backend.name());
+        // From the top: from the bottom the first attempts would fail.
+        let all = [owner, &backends, directory];
+        let needed = match self.backend.keeps(target.exposure) {
+            true => &all[..],
+            false => &all[..usize::from(target.held)],
+        };
+        for level in needed {
+            make_directories(level, SHARED).map_err(ProvisionError::file(*level))?;
+        }
         image.hold_for(owner)?;
-        let name = Uuid::new_v4().to_string();
         let layers: Vec<PathBuf> = image.layers.iter().map(|layer| layer.path.clone()).collect();
-        let assembly = Assembly { layers: &layers, directory, id: &name, exposure };
+        let Target { id, exposure, .. } = target;
+        let assembly = Assembly { layers: &layers, directory, id, exposure: *exposure };
         match self.backend.provision(&assembly) {
             Ok(assembled) => Ok(Provisioned {
                 reference: image.reference.clone(),
@@ -90,7 +107,7 @@ impl Provisioner {
             }),
             Err(error) => {
                 // What cannot be removed now is found by the destroy; the first error counts.
-                let _ = self.backend.destroy(directory, &name);
+                let _ = self.backend.destroy(directory, id);
                 Err(error.into())
             }
         }
@@ -104,7 +121,44 @@ impl Provisioner {
         let owner = self.paths.provisioned(id);
         remove_backends(&owner)?;
         self.store.release(&owner)?;
-        remove_if_empty(&owner)?;
+        self.remove_owner(id)
+    }
+
+    /// Removes what `targets` have made for a container that has written nothing: a few calls, fit for a
+    /// thread that serves others. `false`: there is more, and [`Self::destroy`] goes on from there.
+    ///
+    /// `targets` is all that was begun for the container, by this process; what else is there is found
+    /// to be in the way.
+    pub(super) fn destroy_untouched(
+        &self,
+        id: &ContainerId,
+        targets: &[Target],
+    ) -> Result<bool, ProvisionError> {
+        let kept = |target: &&Target| self.backend.keeps(target.exposure);
+        let (ids, exposures): (Vec<&str>, Vec<Exposure>) =
+            targets.iter().filter(kept).map(|target| (&*target.id, target.exposure)).unzip();
+        let directory = self.paths.backend(id, self.backend.name());
+        let gone = || {
+            exposures.iter().all(|exposure| *exposure == Exposure::Private)
+                && self.backend.destroy_untouched(&directory, &ids)
+                && directory.parent().is_some_and(backends::removed)
+        };
+        if !ids.is_empty() && !gone() {
+            return Ok(false);
+        }
+        let held = targets.iter().any(|target| target.held);
+        if held {
+            self.store.release(&self.paths.provisioned(id))?;
+        }
+        if held || !ids.is_empty() {
+            self.remove_owner(id)?;
+        }
+        Ok(true)
+    }
+
+    /// Removes a container's directory, if nothing is in it any more.
+    fn remove_owner(&self, id: &ContainerId) -> Result<(), ProvisionError> {
+        remove_if_empty(&self.paths.provisioned(id))?;
         // Parents that have ended before have left their directories for this one.
         let mut nested = Some(id.clone());
         while let Some(parent) = nested.and_then(|id| id.parent()) {
@@ -116,21 +170,9 @@ impl Provisioner {
         Ok(())
     }
 
-    /// Removes what backends have made for a container that has written nothing: a few calls, fit for
-    /// a thread that serves others. `false`: there is more, and [`Self::destroy`] goes on from there.
-    pub fn destroy_untouched(&self, id: &ContainerId) -> bool {
-        let root = self.paths.provisioned(id).join("backends");
-        let Ok(backends) = names(&root) else { return false };
-        let done = backends.iter().all(|name| {
-            let directory = root.join(name);
-            let Ok(backend) = backends::find(&name.to_string_lossy()) else { return false };
-            let Ok(made) = made(&directory) else { return false };
-            made.iter().all(|id| backend.destroy_untouched(&directory, id))
-                && backends::removed(&directory.join("scratch"))
-                && backends::removed(&directory.join("rootfses"))
-                && backends::removed(&directory)
-        });
-        done && backends::removed(&root)
+    /// Whether it is certain that nothing is on disk of a container.
+    pub(super) fn has_nothing(&self, id: &ContainerId) -> bool {
+        matches!(self.paths.provisioned(id).try_exists(), Ok(false))
     }
 
     /// The containers that have something on disk, for recovery.
@@ -151,6 +193,21 @@ impl Provisioner {
             }
         }
         Ok(found)
+    }
+}
+
+/// One root file system of a container, known before it is made: what its removal has to find.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    id: String,
+    exposure: Exposure,
+    /// The store holds the image for the container.
+    held: bool,
+}
+
+impl Target {
+    pub(super) fn new(image: &StoredImage, exposure: Exposure) -> Self {
+        Self { id: Uuid::new_v4().to_string(), exposure, held: image.is_held() }
     }
 }
 
@@ -289,6 +346,115 @@ impl Classified for ProvisionError {
             Self::Backend(error) | Self::Remaining { error, .. } => error.errno(),
             Self::File { error, .. } => linux::Error::from_io("", error).errno_name(),
             Self::Target { .. } => None,
+        }
+    }
+}
+
+#[cfg(all(test, feature = "root-tests"))]
+mod root_tests {
+    use super::*;
+    use crate::model::{ImageReference, PullPolicy, Rootfs};
+    use crate::provisioner::stores::StoreConfig;
+
+    struct World {
+        scratch: tempfile::TempDir,
+        paths: Paths,
+        store: ImageStore,
+        image: StoredImage,
+        id: ContainerId,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let scratch = tempfile::tempdir().expect("a scratch directory");
+            let paths = Paths::new(scratch.path().join("work"), scratch.path().join("run"));
+            let store = ImageStore::open(StoreConfig::new(paths.store())).expect("the store opens");
+            let rootfs = scratch.path().join("rootfs");
+            std::fs::create_dir_all(rootfs.join("bin")).expect("made");
+            let reference = format!("rootfs:{}", rootfs.display());
+            let reference: ImageReference = reference.parse().expect("a reference");
+            let image = store.get_here(&reference, PullPolicy::Missing).expect("looked");
+            let image = image.expect("it is a directory of this host");
+            let id = ContainerId::new("a").expect("valid").child("b").expect("valid");
+            Self { scratch, paths, store, image, id }
+        }
+
+        fn provisioner(&self, backend: &str) -> Provisioner {
+            Provisioner::new(self.paths.clone(), self.store.clone(), Some(backend))
+                .expect("the backend works here")
+        }
+
+        /// What the provisioner has on disk.
+        fn left(&self) -> Vec<OsString> {
+            names(&self.paths.provisioner().join("containers")).expect("listed")
+        }
+    }
+
+    #[test]
+    fn what_is_known_and_untouched_goes_without_a_look_and_what_was_written_into_is_left_to_destroy()
+     {
+        let world = World::new();
+        let provisioner = world.provisioner("overlay");
+        for written in [false, true] {
+            let targets = [(); 2].map(|()| Target::new(&world.image, Exposure::Private));
+            let made = targets.each_ref().map(|target| {
+                provisioner.provision_as(&world.id, &world.image, target).expect("provisioned")
+            });
+            if written {
+                let upper = made[1].ephemeral.first().expect("it has scratch");
+                std::fs::write(upper.join("file"), "").expect("written");
+            }
+            drop(made);
+            let done = provisioner.destroy_untouched(&world.id, &targets).expect("looked");
+            assert_eq!(done, !written);
+            assert_eq!(world.left().is_empty(), !written);
+            provisioner.destroy(&world.id).expect("destroyed");
+            assert!(provisioner.has_nothing(&world.id));
+            assert_eq!(world.left(), Vec::<OsString>::new());
+        }
+    }
+
+    #[test]
+    fn what_nobody_remembers_is_in_the_way_and_found_by_destroy() {
+        let world = World::new();
+        let provisioner = world.provisioner("overlay");
+        let earlier = provisioner.provision(&world.id, &world.image, Exposure::Private);
+        drop(earlier.expect("provisioned"));
+        let target = Target::new(&world.image, Exposure::Private);
+        let made = provisioner.provision_as(&world.id, &world.image, &target);
+        drop(made.expect("provisioned"));
+        assert!(!provisioner.destroy_untouched(&world.id, &[target]).expect("looked"));
+        provisioner.destroy(&world.id).expect("destroyed");
+        assert_eq!(world.left(), Vec::<OsString>::new());
+    }
+
+    #[test]
+    fn a_private_bind_of_a_directory_leaves_nothing_on_disk() {
+        let world = World::new();
+        let provisioner = world.provisioner("bind");
+        let target = Target::new(&world.image, Exposure::Private);
+        let made = provisioner.provision_as(&world.id, &world.image, &target).expect("bound");
+        assert!(matches!(made.rootfs, Rootfs::Detached(_)), "{made:?}");
+        assert!(provisioner.has_nothing(&world.id));
+        assert!(provisioner.destroy_untouched(&world.id, &[target]).expect("nothing to do"));
+        assert!(world.scratch.path().join("rootfs/bin").is_dir());
+    }
+
+    #[test]
+    fn what_is_mounted_on_the_host_is_unmounted_by_destroy() {
+        let world = World::new();
+        for backend in ["overlay", "bind"] {
+            let provisioner = world.provisioner(backend);
+            let target = Target::new(&world.image, Exposure::Host);
+            let made = provisioner.provision_as(&world.id, &world.image, &target);
+            let Rootfs::Directory(rootfs) = made.expect("mounted").rootfs else {
+                unreachable!("it is on the host")
+            };
+            assert!(rootfs.join("bin").is_dir());
+            assert!(!provisioner.destroy_untouched(&world.id, &[target]).expect("looked"));
+            assert!(rootfs.join("bin").is_dir(), "nothing is touched");
+            provisioner.destroy(&world.id).expect("destroyed");
+            assert_eq!(world.left(), Vec::<OsString>::new());
         }
     }
 }

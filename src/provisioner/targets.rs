@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::assemble::{ProvisionError, Provisioner, remove_backends};
+use super::assemble::{ProvisionError, Provisioner, Target, remove_backends};
 use super::backends::{BackendError, Exposure};
 use super::named_lock::NamedLock;
 use super::stores::StoredImage;
@@ -84,8 +84,9 @@ impl Provisioner {
         directory: &Path,
         made: bool,
     ) -> Result<(), ProvisionError> {
-        let backend = owner.join("backends").join(self.backend.name());
-        let provisioned = self.provision_in(owner, &backend, image, Exposure::Private)?;
+        fs::make_directories(owner, fs::SHARED).map_err(ProvisionError::file(owner))?;
+        let provisioned =
+            self.provision_in(owner, image, &Target::new(image, Exposure::Private))?;
         let mount = match &provisioned.rootfs {
             Rootfs::Detached(mount) => {
                 mount.as_fd().try_clone_to_owned().map_err(ProvisionError::file(directory))?

@@ -36,6 +36,11 @@ impl Backend for Bind {
         }
     }
 
+    /// A private one is a copy of a mount, and goes with its last user.
+    fn keeps(&self, exposure: Exposure) -> bool {
+        exposure == Exposure::Host
+    }
+
     fn provision(&self, assembly: &Assembly<'_>) -> Result<Assembled, BackendError> {
         let [layer] = assembly.layers else {
             let reason = format!("it takes one layer, the image has {}", assembly.layers.len());

@@ -33,7 +33,7 @@ pub struct Assembly<'a> {
     /// Trees of the layers, bottom first, whiteouts in overlay's form; 1 to
     /// [`crate::limits::LAYERS_MAX`], absolute.
     pub layers: &'a [PathBuf],
-    /// What the backend keeps of one container; exists.
+    /// What the backend keeps of one container; exists where [`Backend::keeps`] anything.
     pub directory: &'a Path,
     /// Names the root file system among those of the container.
     pub id: &'a str,
@@ -69,6 +69,11 @@ pub trait Backend: Debug + Sync {
     /// Whether it works with containers below `directory`, which exists.
     fn supported(&self, directory: &Path) -> Result<(), BackendError>;
 
+    /// Whether a root file system leaves anything on disk or on the host.
+    fn keeps(&self, _exposure: Exposure) -> bool {
+        true
+    }
+
     /// Stacks the layers. Undo: [`Backend::destroy`], also after a failure.
     fn provision(&self, assembly: &Assembly<'_>) -> Result<Assembled, BackendError>;
 
@@ -76,11 +81,10 @@ pub trait Backend: Debug + Sync {
     /// destroy is repeated.
     fn destroy(&self, directory: &Path, id: &str) -> Result<(), BackendError>;
 
-    /// The same in a few calls, for a root file system of `id` into which nothing was written.
-    /// `false`: there is more to do, and [`Backend::destroy`] does it.
-    fn destroy_untouched(&self, directory: &Path, id: &str) -> bool {
-        // What is mounted there is busy, what is not empty is not ours to decide.
-        removed(&rootfs(directory, id))
+    /// The same in a few calls, for private root file systems of these names into which nothing was
+    /// written, and with them the directory. `false`: there is more to do, and [`Backend::destroy`] does it.
+    fn destroy_untouched(&self, _directory: &Path, _ids: &[&str]) -> bool {
+        false
     }
 }
 

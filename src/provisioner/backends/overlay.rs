@@ -58,9 +58,7 @@ impl Backend for Overlay {
 
     fn provision(&self, assembly: &Assembly<'_>) -> Result<Assembled, BackendError> {
         let scratch = Scratch::of(assembly.directory, assembly.id);
-        for path in [&scratch.upper, &scratch.work] {
-            make(path)?;
-        }
+        scratch.make()?;
         adorn(&scratch.upper, assembly.layers)?;
         let lower: Vec<PathBuf> = assembly.layers.iter().rev().cloned().collect();
         let stack = Stack { lower: &lower, upper: &scratch.upper, work: &scratch.work };
@@ -81,18 +79,14 @@ impl Backend for Overlay {
         unmounted.and(staged).and(removed)
     }
 
-    fn destroy_untouched(&self, directory: &Path, id: &str) -> bool {
-        let scratch = Scratch::of(directory, id);
-        // What overlayfs leaves of a volatile mount: kernel Documentation/filesystems/overlayfs.rst.
-        let work = scratch.work.join("work");
-        let mark = work.join("incompat/volatile");
-        let _ = rustix::fs::unlink(mark.join("dirty"));
-        let left = [&mark, &work.join("incompat"), &work, &scratch.work, &scratch.upper];
-        super::removed(&super::rootfs(directory, id))
-            && left.into_iter().all(|directory| super::removed(directory))
-            && super::removed(&scratch.root)
+    fn destroy_untouched(&self, directory: &Path, ids: &[&str]) -> bool {
+        ids.iter().all(|id| Scratch::of(directory, id).removed())
+            && super::removed(&directory.join(SCRATCH))
+            && super::removed(directory)
     }
 }
+
+const SCRATCH: &str = "scratch";
 
 struct Scratch {
     root: PathBuf,
@@ -104,9 +98,26 @@ struct Scratch {
 
 impl Scratch {
     fn of(directory: &Path, id: &str) -> Self {
-        let root = directory.join("scratch").join(id);
+        let root = directory.join(SCRATCH).join(id);
         let [upper, work, stage] = ["upperdir", "workdir", "stage"].map(|part| root.join(part));
         Self { root, upper, work, stage }
+    }
+
+    /// From the top: from the bottom the first attempts would fail.
+    fn make(&self) -> Result<(), BackendError> {
+        let all = self.root.parent().into_iter().chain([&*self.root, &self.upper, &self.work]);
+        all.into_iter().try_for_each(make)
+    }
+
+    /// Removes what is there after a container that has written nothing. `false`: there is more.
+    fn removed(&self) -> bool {
+        // What overlayfs leaves of a volatile mount: kernel Documentation/filesystems/overlayfs.rst.
+        let work = self.work.join("work");
+        let mark = work.join("incompat/volatile");
+        // Without it, the directory it is in can go.
+        let _ = rustix::fs::unlink(mark.join("dirty"));
+        let left = [&mark, &work.join("incompat"), &work, &self.work, &self.upper, &self.root];
+        left.into_iter().all(|directory| super::removed(directory))
     }
 }
 
@@ -117,9 +128,15 @@ fn adorn(upper: &Path, layers: &[PathBuf]) -> Result<(), BackendError> {
         return Err(BackendError::Image { backend: NAME, reason });
     };
     let copied = (|| {
+        let (wanted, made) = (Attributes::of(&fs::stat_at(top)?), fs::stat_at(upper)?);
+        if wanted == (Attributes { mtime: wanted.mtime, ..Attributes::of(&made) })
+            && !fs::has_xattrs(top)?
+        {
+            return fs::set_time_at(upper, wanted.mtime);
+        }
         let (from, to) = (Directory::open(top)?, Directory::open(upper)?);
         replicate::xattrs(&from, &to)?;
-        fs::set_attributes(&to, &Attributes::of(&from.stat_self()?))
+        fs::set_attributes(&to, &wanted)
     })();
     copied.map_err(BackendError::kernel(upper))
 }
@@ -181,9 +198,7 @@ mod root_tests {
         let root = tempfile::tempdir().expect("temporary directory");
         let layers = layers(root.path(), 60);
         let scratch = Scratch::of(root.path(), "x");
-        for path in [&scratch.upper, &scratch.work] {
-            make(path).expect("made");
-        }
+        scratch.make().expect("made");
         let lower: Vec<PathBuf> = layers.iter().rev().cloned().collect();
         let stack = Stack { lower: &lower, upper: &scratch.upper, work: &scratch.work };
         let Rootfs::Detached(mount) = staged(stack, &scratch).expect("mounted") else {
@@ -203,19 +218,47 @@ mod root_tests {
     fn what_nothing_was_written_into_goes_in_a_few_calls_and_anything_else_stays_whole() {
         let root = tempfile::tempdir().expect("temporary directory");
         let layers = layers(root.path(), 1);
+        let directory = root.path().join("overlay");
         for written in [false, true] {
-            let exposure = Exposure::Private;
-            let assembly = Assembly { layers: &layers, directory: root.path(), id: "z", exposure };
-            let made = Overlay.provision(&assembly).expect("provisioned");
-            let upper = Scratch::of(root.path(), "z").upper;
+            std::fs::create_dir(&directory).expect("made");
+            let made = ["y", "z"].map(|id| {
+                let exposure = Exposure::Private;
+                let assembly = Assembly { layers: &layers, directory: &directory, id, exposure };
+                Overlay.provision(&assembly).expect("provisioned")
+            });
+            let upper = Scratch::of(&directory, "z").upper;
             if written {
                 std::fs::write(upper.join("file"), "").expect("written");
             }
             drop(made);
-            assert_eq!(Overlay.destroy_untouched(root.path(), "z"), !written);
+            assert_eq!(Overlay.destroy_untouched(&directory, &["y", "z"]), !written);
             assert_eq!(upper.join("file").is_file(), written);
-            Overlay.destroy(root.path(), "z").expect("destroyed");
+            assert_eq!(directory.is_dir(), written);
+            Overlay.destroy(&directory, "z").expect("destroyed");
             assert!(!upper.try_exists().expect("looked"));
+        }
+    }
+
+    #[test]
+    fn the_root_has_owner_mode_and_time_of_the_top_layer_whether_they_are_usual_or_not() {
+        use std::os::unix::fs::{MetadataExt, PermissionsExt};
+        let root = tempfile::tempdir().expect("temporary directory");
+        let layers = layers(root.path(), 1);
+        let top = &layers[0];
+        let upper = Scratch::of(root.path(), "x").upper;
+        let modes = [(0o755, 0), (0o1777, 0), (0o700, 7)];
+        for (mode, owner) in modes {
+            std::fs::set_permissions(top, PermissionsExt::from_mode(mode)).expect("ours");
+            std::os::unix::fs::chown(top, Some(owner), Some(owner)).expect("root");
+            let time = linux::fs::Time { seconds: 1_000_000 + i64::from(mode), nanoseconds: 5 };
+            fs::set_time_at(top, time).expect("set");
+            let exposure = Exposure::Private;
+            let assembly = Assembly { layers: &layers, directory: root.path(), id: "x", exposure };
+            drop(Overlay.provision(&assembly).expect("provisioned"));
+            let (made, wanted) = (upper.metadata().expect("made"), top.metadata().expect("ours"));
+            assert_eq!((made.mode(), made.uid(), made.gid()), (wanted.mode(), owner, owner));
+            assert_eq!((made.mtime(), made.mtime_nsec()), (wanted.mtime(), 5));
+            Overlay.destroy(root.path(), "x").expect("destroyed");
         }
     }
 

@@ -89,6 +89,11 @@ struct Held {
 }
 
 impl StoredImage {
+    /// Whether [`Self::hold_for`] has anything to hold: not so of a directory of the caller's.
+    pub(crate) fn is_held(&self) -> bool {
+        self.held.is_some()
+    }
+
     /// Lets the container whose directory is `owner` use this image for as long as that exists,
     /// whichever process lives.
     pub(crate) fn hold_for(&self, owner: &Path) -> Result<(), StoreError> {
