@@ -67,6 +67,7 @@ impl ContainerSpec {
                 pull: PullPolicy::default(),
                 working_directory: None,
                 hostname: None,
+                unmasked: false,
                 resources: Resources::default(),
                 rlimits: Vec::new(),
                 capabilities_add: Vec::new(),
@@ -197,6 +198,14 @@ impl ContainerSpec {
     /// network is the host's. Needs the isolator `filesystem/linux`.
     pub fn hostname(mut self, name: impl Into<String>) -> Self {
         self.config.hostname = Some(name.into());
+        self
+    }
+
+    /// Hides nothing below `/proc` and `/sys`, and leaves the kernel's settings there writable to a payload
+    /// that runs as root: for what makes containers itself, and may do to the host what it likes. Needs
+    /// the isolator `filesystem/linux`; without an image nothing is hidden in any case.
+    pub fn unmasked(mut self) -> Self {
+        self.config.unmasked = true;
         self
     }
 

@@ -132,6 +132,9 @@ pub(crate) struct Run {
     /// What the container calls itself [default: the host's name]
     #[arg(long, value_name = "H")]
     pub(crate) hostname: Option<String>,
+    /// Hides nothing below /proc and /sys, and leaves the host's settings there writable to root
+    #[arg(long)]
+    pub(crate) unmask: bool,
     /// A label in events; repeatable
     #[arg(long, value_name = "K=V", value_parser = parse::pair)]
     pub(crate) label: Vec<(String, String)>,

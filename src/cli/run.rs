@@ -128,6 +128,7 @@ fn spec(run: Run, image: Option<ImageReference>) -> Result<ContainerSpec, Compla
     spec = run.volume.into_iter().fold(spec, ContainerSpec::volume);
     spec = run.workdir.into_iter().fold(spec, ContainerSpec::working_directory);
     spec = run.hostname.into_iter().fold(spec, ContainerSpec::hostname);
+    spec = if run.unmask { spec.unmasked() } else { spec };
     spec = run.stop_signal.into_iter().fold(spec, ContainerSpec::stop_signal);
     spec = run.timeout.into_iter().fold(spec, ContainerSpec::timeout);
     Ok(run.label.into_iter().fold(spec, |spec, (name, value)| spec.label(name, value)))

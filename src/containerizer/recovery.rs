@@ -86,6 +86,7 @@ fn bare(container_id: ContainerId, sandbox: &Path) -> ContainerConfig {
         pull: PullPolicy::Never,
         working_directory: None,
         hostname: None,
+        unmasked: false,
         resources: Resources::default(),
         rlimits: Vec::new(),
         capabilities_add: Vec::new(),

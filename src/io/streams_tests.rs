@@ -21,6 +21,7 @@ fn config(sandbox: &TempDir) -> ContainerConfig {
         pull: PullPolicy::default(),
         working_directory: None,
         hostname: None,
+        unmasked: false,
         resources: Resources::default(),
         rlimits: Vec::new(),
         capabilities_add: Vec::new(),

@@ -21,6 +21,7 @@ pub(super) fn config(image: Option<&str>) -> ContainerConfig {
         pull: PullPolicy::default(),
         working_directory: None,
         hostname: None,
+        unmasked: false,
         resources: Resources::default(),
         rlimits: Vec::new(),
         capabilities_add: Vec::new(),

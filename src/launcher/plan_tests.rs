@@ -18,6 +18,7 @@ pub(super) fn config() -> ContainerConfig {
         pull: PullPolicy::default(),
         working_directory: None,
         hostname: None,
+        unmasked: false,
         resources: Resources::default(),
         rlimits: Vec::new(),
         capabilities_add: Vec::new(),

@@ -56,6 +56,8 @@ pub struct ContainerConfig {
     pub working_directory: Option<PathBuf>,
     /// What gethostname(2) answers in the container; `None`: what it answers on the host.
     pub hostname: Option<String>,
+    /// Nothing below `/proc` and `/sys` is hidden or made read-only.
+    pub unmasked: bool,
     /// Limits.
     pub resources: Resources,
     /// Resource limits of processes, setrlimit(2).

@@ -202,6 +202,7 @@ pub(crate) fn require_isolators(
         (capabilities, "a change of capabilities", "linux/capabilities"),
         (!config.volumes.is_empty(), "a volume", "filesystem/linux"),
         (config.hostname.is_some(), "a hostname", "filesystem/linux"),
+        (config.unmasked, "unmasked paths", "filesystem/linux"),
     ];
     let on = |isolator: &str| isolation.iter().any(|name| name == isolator);
     match asked.into_iter().find(|(asked, _, isolator)| *asked && !on(isolator)) {

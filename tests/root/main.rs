@@ -37,5 +37,6 @@ mod run;
 mod start;
 mod store;
 mod strange;
+mod unmask;
 mod volumes;
 mod warts;

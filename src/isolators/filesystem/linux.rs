@@ -132,14 +132,18 @@ impl Linux {
             let all = [mounts.as_slice(), volumes.as_slice()].concat();
             check_mount_points(&provisioned.rootfs, &all, &self.sandbox_directory)?;
         }
+        let (masked, read_only) = match config.unmasked {
+            true => (&[][..], mounts::SHOWN_ONLY),
+            false => (mounts::MASKED, mounts::READ_ONLY),
+        };
         let paths = |list: &[&str]| list.iter().map(PathBuf::from).collect();
         Ok(LaunchInfo {
             mounts,
             volumes,
             devices: mounts::devices(),
             file_operations: mounts::links(),
-            masked_paths: paths(mounts::MASKED),
-            readonly_paths: paths(mounts::READ_ONLY),
+            masked_paths: paths(masked),
+            readonly_paths: paths(read_only),
             ..self.runs_as(config)
         })
     }

@@ -29,6 +29,9 @@ pub(super) const MASKED: &[&str] = &[
 pub(super) const READ_ONLY: &[&str] =
     &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger", "/sys/fs/cgroup"];
 
+/// Read-only even where nothing is hidden: it shows, and changes nothing by being written.
+pub(super) const SHOWN_ONLY: &[&str] = &["/sys/fs/cgroup"];
+
 /// Name and number of the devices that programs take for granted; the same on every Linux
 /// (kernel `Documentation/admin-guide/devices.txt`).
 const DEVICES: &[(&str, u32, u32)] = &[

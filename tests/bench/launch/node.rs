@@ -68,6 +68,8 @@ impl Node {
             .cpus(1.0)
             .memory(Bytes::mib(256))
             .pids(128)
+            // As the bundles of the others have it.
+            .unmasked()
             .stdout(Output::Null)
             .stderr(Output::Null);
         Ok(self.containerizer.launch(spec)?)
