@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::ops::FD_FIRST_FREE;
 use super::plan::DEFAULT_PATH;
-use super::steps::{CgroupVersion, Fd, Step, Target};
+use super::steps::{CgroupVersion, Fd, MaskPlace, Step, Target};
 use super::user::Credentials;
 use crate::model::{
     Command, DeviceNode, FileOperation, LaunchInfo, Mount, MountFlags, MountSource, Namespace,
@@ -183,7 +183,7 @@ impl Compiler<'_> {
         }
         if self.facts.own_root {
             if !info.masked_paths.is_empty() {
-                self.step(Step::KeepNull);
+                self.step(Step::KeepMasks(MaskPlace::Spawner));
             }
             let fd = self.want(Want::Rootfs);
             self.step(Step::EnterRoot { fd });
@@ -199,7 +199,7 @@ impl Compiler<'_> {
             self.step(Step::FollowHostMounts);
         }
         if !info.masked_paths.is_empty() {
-            self.step(Step::KeepNull);
+            self.step(Step::KeepMasks(MaskPlace::Host));
         }
     }
 
@@ -222,7 +222,12 @@ impl Compiler<'_> {
         // A mount of its own, which pivot_root(2) needs.
         let fd =
             self.want(Want::HostTree { path: path.clone(), alone: false, flags, optional: false });
-        self.step(Step::MountFd { fd, source: path.clone(), at: at(&path, flags) });
+        self.step(Step::MountFd {
+            fd,
+            source: path.clone(),
+            directory: true,
+            at: at(&path, flags),
+        });
         self.step(Step::EnterTree(path));
         self.tree(info)?;
         self.step(Step::LeaveTree);
@@ -304,7 +309,7 @@ impl Compiler<'_> {
                 let (flags, optional) = (mount.flags, mount.optional);
                 let path = no_nul(source)?;
                 let fd = self.want(Want::HostTree { path: path.clone(), alone, flags, optional });
-                Step::MountFd { fd, source: path, at }
+                Step::MountFd { fd, source: path, directory: alone, at }
             }
         };
         self.step(step);
@@ -394,11 +399,12 @@ impl Compiler<'_> {
     }
 }
 
-/// A path of the container: absolute, and never upwards.
+/// A path of the container: absolute, never upwards, and written in the one way that the init can
+/// compare.
 fn inside(path: &Path) -> Result<PathBuf, CompileError> {
     let upwards = path.components().any(|component| component == Component::ParentDir);
     match path.is_absolute() && !upwards {
-        true => no_nul(path),
+        true => no_nul(&path.components().collect::<PathBuf>()),
         false => Err(CompileError::Path(path.to_owned())),
     }
 }

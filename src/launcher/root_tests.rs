@@ -1,6 +1,7 @@
 //! Containers on the real kernel, started by the launcher alone.
 
 mod ends;
+mod fresh;
 mod guest;
 mod identity;
 mod lifetime;

@@ -30,7 +30,8 @@ pub(crate) enum Step {
     },
     FollowHostMounts,
     OomScoreAdj(i32),
-    KeepNull,
+    /// Takes what hides paths from the place where the init starts.
+    KeepMasks(MaskPlace),
     KeepKill {
         fd: Fd,
     },
@@ -46,6 +47,8 @@ pub(crate) enum Step {
     MountFd {
         fd: Fd,
         source: PathBuf,
+        /// The source is known to be one.
+        directory: bool,
         at: Target,
     },
     Bind {
@@ -123,6 +126,15 @@ pub(crate) enum CgroupVersion {
     V2,
 }
 
+/// Where the init is when it takes what hides paths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MaskPlace {
+    /// In the spawner's few mounts, which have an empty directory for it.
+    Spawner,
+    /// In the host's.
+    Host,
+}
+
 /// Where a mount goes, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
@@ -143,7 +155,7 @@ impl fmt::Display for Step {
             Self::EnterHostRoot { .. } => f.write_str("enter the agent's root"),
             Self::FollowHostMounts => f.write_str("make the mounts slaves of the host's"),
             Self::OomScoreAdj(value) => write!(f, "set oom_score_adj to {value}"),
-            Self::KeepNull => f.write_str("open /dev/null"),
+            Self::KeepMasks(_) => f.write_str("open /dev/null"),
             Self::KeepKill { .. } => f.write_str("keep cgroup.kill"),
             Self::EnterRoot { .. } => f.write_str("enter the root file system"),
             Self::Barrier => f.write_str("wait for the release"),
@@ -294,7 +306,7 @@ fn op(step: &Step, data: &mut Data) -> Op {
         | Step::EnterHostRoot { .. }
         | Step::FollowHostMounts
         | Step::OomScoreAdj(_)
-        | Step::KeepNull
+        | Step::KeepMasks(_)
         | Step::KeepKill { .. }
         | Step::EnterRoot { .. }
         | Step::Barrier
@@ -328,7 +340,13 @@ fn place_op(step: &Step, data: &mut Data) -> Op {
             // depends on it.
             Op { code: OP_OOM_SCORE_ADJ, flags: F_OPTIONAL, text, ..NOTHING }
         }
-        Step::KeepNull => Op { code: OP_KEEP_NULL, ..NOTHING },
+        Step::KeepMasks(place) => {
+            let empty = match place {
+                MaskPlace::Spawner => EMPTY_DIRECTORY,
+                MaskPlace::Host => c"",
+            };
+            Op { code: OP_KEEP_NULL, text: data.text(empty.to_bytes()), ..NOTHING }
+        }
         Step::KeepKill { fd } => Op { code: OP_KEEP_KILL, fd: *fd, ..NOTHING },
         Step::EnterRoot { fd } => Op { code: OP_ENTER_ROOT, fd: *fd, ..NOTHING },
         Step::Barrier => Op { code: OP_BARRIER, ..NOTHING },
@@ -357,7 +375,11 @@ fn tree_op(step: &Step, data: &mut Data) -> Op {
             let b = attributes(at.flags);
             Op { code: OP_MOUNT_FS, count, text2, a, b, ..target(at, data) }
         }
-        Step::MountFd { fd, at, .. } => Op { code: OP_MOUNT_FD, fd: *fd, ..target(at, data) },
+        Step::MountFd { fd, directory, at, .. } => {
+            let target = target(at, data);
+            let directory = if *directory { F_DIRECTORY } else { 0 };
+            Op { code: OP_MOUNT_FD, fd: *fd, flags: target.flags | directory, ..target }
+        }
         Step::Bind { source, at } => {
             let text2 = data.path(source);
             Op { code: OP_BIND, text2, b: attributes(at.flags), ..target(at, data) }

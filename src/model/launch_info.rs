@@ -126,8 +126,8 @@ pub enum MountSource {
     HostPath(PathBuf),
     /// A path of the container itself, bound onto the target.
     ContainerPath(PathBuf),
-    /// A path on the host, bound without the mounts below it: to look for those takes the kernel the
-    /// longer the more mounts the host has.
+    /// A directory on the host, bound without the mounts below it: to look for those takes the kernel
+    /// the longer the more mounts the host has.
     HostPathAlone(PathBuf),
 }
 

@@ -10,12 +10,13 @@
 //! * [`payload`]: the operations in the payload's process, up to exec.
 //! * [`supervise`]: waiting, forwarding signals, reporting.
 //! * [`tree`]: ending what the payload has left, where the kernel does not.
-//! * [`path`]: paths that cannot leave the container's root.
-//! * [`sys`], [`sys_mount`], [`sys_identity`], [`sys_children`]: system calls with types.
+//! * [`path`]: paths that cannot leave the container's root; [`fresh`]: what needs no path.
+//! * [`sys`], [`sys_path`], [`sys_mount`], [`sys_identity`], [`sys_children`]: calls with types.
 #![no_std]
 #![no_main]
 #![deny(unsafe_op_in_unsafe_fn)]
 
+mod fresh;
 mod memory;
 mod mounts;
 mod ops;
@@ -29,6 +30,7 @@ mod sys;
 mod sys_children;
 mod sys_identity;
 mod sys_mount;
+mod sys_path;
 mod tree;
 
 /// The first Rust code. The stack holds argc, argv and the environment; only argv[0] is of interest.

@@ -1,47 +1,74 @@
 //! Mount work inside the container: everything by descriptor, every path through [`path`].
 
-use crate::ops::{F_CREATE, F_OPTIONAL, Op};
-use crate::path::{self, Missing};
+use crate::fresh::{Fresh, Spot};
+use crate::ops::{F_CREATE, F_DIRECTORY, F_OPTIONAL, Op};
+use crate::path::{self, Missing, Way};
 use crate::plan::Plan;
 use crate::sys::{
-    self, AT_FDCWD, AT_RECURSIVE, EEXIST, ENOENT, ENOTDIR, O_NOFOLLOW, O_PATH, Result, S_IFBLK,
-    S_IFCHR, S_IFDIR, S_IFMT,
+    self, AT_FDCWD, AT_RECURSIVE, EBADMSG, EEXIST, EINVAL, ENOENT, ENOTDIR, O_NOFOLLOW, O_PATH,
+    Result, S_IFBLK, S_IFCHR, S_IFDIR, S_IFMT,
 };
 use crate::sys_mount::{
     self, MOUNT_ATTR_NODEV, MOUNT_ATTR_NOEXEC, MOUNT_ATTR_NOSUID, MOUNT_ATTR_RDONLY,
 };
+use crate::sys_path::Links;
 
-/// What hides masked paths. A copy is attached for each; the first one is the mount itself, because
-/// a kernel before 6.15 copies only what is attached.
-#[derive(Clone, Copy)]
-pub struct Mask {
-    fd: i32,
+/// What hides masked paths.
+pub struct Masks {
+    files: Mask,
+    directories: Mask,
+}
+
+impl Masks {
+    pub const NONE: Self = Self { files: Mask::NONE, directories: Mask::NONE };
+
+    /// The highest descriptor that is kept, or -1.
+    pub fn last(&self) -> i32 {
+        let [a, b] = [&self.files, &self.directories].map(|mask| mask.first.max(mask.spare));
+        a.max(b)
+    }
+}
+
+/// What hides paths of one kind. A copy is attached for each; the first one is the mount itself,
+/// because a kernel before 6.15 copies only what is attached.
+struct Mask {
+    first: i32,
     attached: bool,
+    /// A copy that is not attached yet, or -1.
+    spare: i32,
 }
 
 impl Mask {
-    pub const NONE: Self = Self { fd: -1, attached: false };
-
-    pub fn fd(&self) -> i32 {
-        self.fd
-    }
+    const NONE: Self = Self { first: -1, attached: false, spare: -1 };
 
     /// A detached mount to attach, made by `make` when it is the first.
-    fn take(&mut self, make: impl FnOnce() -> Result<i32>) -> Result<i32> {
-        if self.fd < 0 {
-            self.fd = make()?;
+    fn take(&mut self, make: fn() -> Result<i32>) -> Result<i32> {
+        if self.first < 0 {
+            self.first = make()?;
         }
-        if self.attached { sys_mount::clone_tree(self.fd) } else { Ok(self.fd) }
+        if !self.attached {
+            return Ok(self.first);
+        }
+        if self.spare < 0 {
+            self.spare = sys_mount::clone_tree(self.first)?;
+        }
+        Ok(self.spare)
     }
 
-    /// After `fd` of [`Mask::take`] was attached, or could not be.
-    fn attached(&mut self, fd: i32, done: Result<()>) -> Result<()> {
-        if fd != self.fd {
-            sys::close(fd);
-        } else if done.is_ok() {
-            self.attached = true;
+    /// Hides something by `attach`, which gets what to attach.
+    fn cover(
+        &mut self,
+        make: fn() -> Result<i32>,
+        attach: impl FnOnce(i32) -> Result<()>,
+    ) -> Result<()> {
+        let mount = self.take(make)?;
+        attach(mount)?;
+        if self.attached {
+            sys::close(mount);
+            self.spare = -1;
         }
-        done
+        self.attached = true;
+        Ok(())
     }
 }
 
@@ -56,14 +83,18 @@ pub fn enter_root(root: i32) -> Result<()> {
 }
 
 /// `OP_MOUNT_FS`.
-pub fn mount_fs(plan: &Plan, op: &Op) -> Result<()> {
-    let context = sys_mount::fs_open(plan.text(u64::from(op.text2)))?;
+pub fn mount_fs(plan: &Plan, op: &Op, fresh: &mut Fresh) -> Result<()> {
+    let kind = plan.text(u64::from(op.text2));
+    let context = sys_mount::fs_open(kind)?;
     let mounted = configure(plan, op, context);
     sys::close(context);
     let mount = mounted?;
-    let done = attach_at(plan, op, mount);
-    sys::close(mount);
-    done
+    let directory = Op { flags: op.flags | F_DIRECTORY, ..*op };
+    let done = attach_at(plan, &directory, mount, fresh);
+    if done != Ok(Way::Plain) || !fresh.keep(kind, op.text, mount) {
+        sys::close(mount);
+    }
+    done.map(drop)
 }
 
 fn configure(plan: &Plan, op: &Op, context: i32) -> Result<i32> {
@@ -74,57 +105,95 @@ fn configure(plan: &Plan, op: &Op, context: i32) -> Result<i32> {
 }
 
 /// `OP_MOUNT_FD`.
-pub fn mount_fd(plan: &Plan, op: &Op, mount: i32) -> Result<()> {
-    attach_at(plan, op, mount)
+pub fn mount_fd(plan: &Plan, op: &Op, mount: i32, fresh: &mut Fresh) -> Result<()> {
+    attach_at(plan, op, mount, fresh).map(drop)
 }
 
 /// `OP_BIND`.
-pub fn bind(plan: &Plan, op: &Op) -> Result<()> {
+pub fn bind(plan: &Plan, op: &Op, fresh: &mut Fresh) -> Result<()> {
     let source = path::open(plan.text(u64::from(op.text2)), 0)?;
     let copy = sys_mount::clone_tree(source);
     sys::close(source);
     let copy = copy?;
     let done = sys_mount::add_attributes(copy, op.b, AT_RECURSIVE)
-        .and_then(|()| attach_at(plan, op, copy));
+        .and_then(|()| attach_at(plan, op, copy, fresh));
     sys::close(copy);
-    done
+    done.map(drop)
 }
 
-fn attach_at(plan: &Plan, op: &Op, mount: i32) -> Result<()> {
-    let missing = match (op.flags & F_CREATE != 0, sys::stat(mount)?.mode & S_IFMT) {
-        (false, _) => Missing::Fail,
-        (true, S_IFDIR) => Missing::Directory,
-        (true, _) => Missing::File,
-    };
-    let target = path::open_or_make(plan.text(u64::from(op.text)), missing)?;
+/// Attaches `mount` at the operation's target, and says how that was found.
+fn attach_at(plan: &Plan, op: &Op, mount: i32, fresh: &mut Fresh) -> Result<Way> {
+    let path = plan.text(u64::from(op.text));
+    if op.flags & (F_CREATE | F_DIRECTORY) == F_CREATE | F_DIRECTORY {
+        if let Some(Spot { place, name }) = fresh.ours(plan, path) {
+            match sys::mkdir_at(place, name, 0o755) {
+                // What is there may be a link that the plan has made.
+                Err(EEXIST) => {}
+                made => {
+                    made?;
+                    sys_mount::attach_at(mount, place, name, Links::Refuse)?;
+                    return Ok(Way::Plain);
+                }
+            }
+        }
+    }
+    let (target, way) = path::open_or_make(path, || missing(op, mount))?;
     let done = sys_mount::attach(mount, target);
     sys::close(target);
-    done
+    fresh.cover(plan, path, way);
+    done.map(|()| way)
+}
+
+fn missing(op: &Op, mount: i32) -> Result<Missing> {
+    if op.flags & F_CREATE == 0 {
+        return Ok(Missing::Fail);
+    }
+    if op.flags & F_DIRECTORY != 0 {
+        return Ok(Missing::Directory);
+    }
+    match sys::stat(mount)?.mode & S_IFMT {
+        S_IFDIR => Ok(Missing::Directory),
+        _ => Ok(Missing::File),
+    }
 }
 
 /// `OP_MKNOD`: the node exactly, whatever had its name before, as a mount of its own.
-pub fn make_node(plan: &Plan, op: &Op) -> Result<()> {
-    let kind = if op.flags & crate::ops::F_CHARACTER != 0 { S_IFCHR } else { S_IFBLK };
-    path::in_parent(plan.text(u64::from(op.text)), |parent, name| {
+pub fn make_node(plan: &Plan, op: &Op, fresh: &Fresh) -> Result<()> {
+    in_directory(plan, op, fresh, |parent, name| {
+        let kind = if op.flags & crate::ops::F_CHARACTER != 0 { S_IFCHR } else { S_IFBLK };
         match sys::mknod_at(parent, name, kind | op.a as u32, op.b) {
             Err(EEXIST) if is_node(parent, name, kind, op.b) => Ok(()),
             made => made,
         }?;
-        let node = sys::open_at(parent, name, O_PATH | O_NOFOLLOW, 0)?;
         // A mount of its own, over itself: it stays a device when the directory has none any more.
-        let done = sys_mount::clone_tree(node).and_then(|copy| {
-            let done = sys_mount::attach(copy, node);
-            sys::close(copy);
-            done
-        });
-        sys::close(node);
+        let copy = sys_mount::clone_at(parent, name)?;
+        let done = sys_mount::attach_at(copy, parent, name, Links::Refuse);
+        sys::close(copy);
         done
     })
 }
 
+/// Does `act` on the directory and the name of the operation's path.
+fn in_directory(
+    plan: &Plan,
+    op: &Op,
+    fresh: &Fresh,
+    act: impl FnOnce(i32, &core::ffi::CStr) -> Result<()>,
+) -> Result<()> {
+    let path = plan.text(u64::from(op.text));
+    match fresh.ours(plan, path) {
+        Some(Spot { place, name }) => act(place, name),
+        None => path::in_parent(path, act),
+    }
+}
+
 /// `OP_ATTRIBUTES`: of a mount that is there already.
-pub fn set_attributes(plan: &Plan, op: &Op) -> Result<()> {
-    let target = path::open(plan.text(u64::from(op.text)), 0)?;
+pub fn set_attributes(plan: &Plan, op: &Op, fresh: &Fresh) -> Result<()> {
+    let path = plan.text(u64::from(op.text));
+    if let Some(mount) = fresh.mount_at(plan, path) {
+        return sys_mount::add_attributes(mount, op.b, 0);
+    }
+    let target = path::open(path, 0)?;
     let done = sys_mount::add_attributes(target, op.b, 0);
     sys::close(target);
     done
@@ -145,8 +214,8 @@ pub fn encode_device(major: u32, minor: u32) -> u64 {
 }
 
 /// `OP_SYMLINK`.
-pub fn make_link(plan: &Plan, op: &Op) -> Result<()> {
-    path::in_parent(plan.text(u64::from(op.text)), |parent, name| {
+pub fn make_link(plan: &Plan, op: &Op, fresh: &Fresh) -> Result<()> {
+    in_directory(plan, op, fresh, |parent, name| {
         match sys::symlink_at(plan.text(u64::from(op.text2)), parent, name) {
             Err(EEXIST) => Ok(()),
             made => made,
@@ -155,23 +224,49 @@ pub fn make_link(plan: &Plan, op: &Op) -> Result<()> {
 }
 
 /// `OP_MASK`: a directory under an empty read-only one, anything else under /dev/null.
-pub fn mask(plan: &Plan, op: &Op, files: &mut Mask, directories: &mut Mask) -> Result<()> {
-    let target = match path::open(plan.text(u64::from(op.text)), 0) {
-        Err(ENOENT | ENOTDIR) => return Ok(()),
-        opened => opened?,
+pub fn mask(plan: &Plan, op: &Op, masks: &mut Masks, fresh: &mut Fresh) -> Result<()> {
+    let path = plan.text(u64::from(op.text));
+    let done = match fresh.kernels(plan, path) {
+        Some(spot) => mask_spot(&spot, masks),
+        None => Err(EINVAL),
     };
-    let done = match sys::stat(target)?.mode & S_IFMT {
-        S_IFDIR => cover(target, directories, empty_directory),
-        _ => cover(target, files, || Err(ENOENT)),
+    let way = match done {
+        // What kind it is has to be asked.
+        Err(EINVAL | ENOTDIR) => mask_path(path, masks)?,
+        done => done.map(|()| Way::Plain)?,
     };
-    sys::close(target);
-    done
+    fresh.cover(plan, path, way);
+    Ok(())
 }
 
-fn cover(target: i32, mask: &mut Mask, make: fn() -> Result<i32>) -> Result<()> {
-    let fd = mask.take(make)?;
-    let done = sys_mount::attach(fd, target);
-    mask.attached(fd, done)
+/// Finds out what kind it is by trying: the kernel puts no file over a directory, and none over a file.
+fn mask_spot(spot: &Spot<'_>, masks: &mut Masks) -> Result<()> {
+    let attach = |mount| sys_mount::attach_at(mount, spot.place, spot.name, Links::Follow);
+    let done = match masks.files.cover(null_is_kept, attach) {
+        Err(EINVAL | ENOTDIR) => masks.directories.cover(empty_directory, attach),
+        done => done,
+    };
+    if done == Err(ENOENT) { Ok(()) } else { done }
+}
+
+fn mask_path(path: &core::ffi::CStr, masks: &mut Masks) -> Result<Way> {
+    let (target, way) = match path::open_way(path) {
+        Err(ENOENT | ENOTDIR) => return Ok(Way::Plain),
+        opened => opened?,
+    };
+    let attach = |mount| sys_mount::attach(mount, target);
+    let done = match sys::stat(target).map(|stat| stat.mode & S_IFMT) {
+        Ok(S_IFDIR) => masks.directories.cover(empty_directory, attach),
+        Ok(_) => masks.files.cover(null_is_kept, attach),
+        Err(errno) => Err(errno),
+    };
+    sys::close(target);
+    done.map(|()| way)
+}
+
+/// A plan that hides something keeps the null device first.
+fn null_is_kept() -> Result<i32> {
+    Err(EBADMSG)
 }
 
 fn empty_directory() -> Result<i32> {
@@ -184,31 +279,51 @@ fn empty_directory() -> Result<i32> {
     mount
 }
 
-/// A detached mount of the null device where the init starts, before that place is left.
-pub fn null_device() -> Result<Mask> {
-    let null = match sys::open_at(AT_FDCWD, c"/dev/null", O_PATH | O_NOFOLLOW, 0) {
-        Ok(fd) => fd,
-        Err(errno) => return Err(errno),
-    };
-    let copy = sys_mount::clone_tree(null);
-    sys::close(null);
-    Ok(Mask { fd: copy?, attached: false })
+/// `OP_KEEP_NULL`: takes what hides paths from the place where the init starts, before that is left.
+pub fn keep_masks(empty: &core::ffi::CStr) -> Result<Masks> {
+    let mut masks = Masks::NONE;
+    masks.files.first = sys_mount::clone_at(AT_FDCWD, c"/dev/null")?;
+    if !empty.is_empty() {
+        masks.directories.first = sys_mount::clone_at(AT_FDCWD, empty)?;
+    }
+    Ok(masks)
 }
 
 /// `OP_READONLY`.
-pub fn make_readonly(plan: &Plan, op: &Op) -> Result<()> {
-    let target = match path::open(plan.text(u64::from(op.text)), 0) {
+pub fn make_readonly(plan: &Plan, op: &Op, fresh: &mut Fresh) -> Result<()> {
+    let path = plan.text(u64::from(op.text));
+    let done = match fresh.kernels(plan, path) {
+        Some(Spot { place, name }) => sys_mount::clone_tree_at(place, name).and_then(|copy| {
+            attach_readonly(copy, |copy| sys_mount::attach_at(copy, place, name, Links::Follow))
+        }),
+        None => return make_path_readonly(plan, path, fresh),
+    };
+    match done {
+        Err(ENOENT | ENOTDIR) => Ok(()),
+        done => {
+            fresh.cover(plan, path, Way::Plain);
+            done
+        }
+    }
+}
+
+fn make_path_readonly(plan: &Plan, path: &core::ffi::CStr, fresh: &mut Fresh) -> Result<()> {
+    let (target, way) = match path::open_way(path) {
         Err(ENOENT | ENOTDIR) => return Ok(()),
         opened => opened?,
     };
-    let copy = sys_mount::clone_tree(target);
-    let done = copy.and_then(|copy| {
-        let done = sys_mount::add_attributes(copy, MOUNT_ATTR_RDONLY, AT_RECURSIVE)
-            .and_then(|()| sys_mount::attach(copy, target));
-        sys::close(copy);
-        done
-    });
+    let done = sys_mount::clone_tree(target)
+        .and_then(|copy| attach_readonly(copy, |copy| sys_mount::attach(copy, target)));
     sys::close(target);
+    fresh.cover(plan, path, way);
+    done
+}
+
+/// Attaches the detached `copy` by `attach`, and closes it.
+fn attach_readonly(copy: i32, attach: impl FnOnce(i32) -> Result<()>) -> Result<()> {
+    let done = sys_mount::add_attributes(copy, MOUNT_ATTR_RDONLY, AT_RECURSIVE)
+        .and_then(|()| attach(copy));
+    sys::close(copy);
     done
 }
 

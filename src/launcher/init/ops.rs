@@ -8,7 +8,7 @@
 //! Descriptors travel beside the plan; an operation names them by their index in that list.
 
 /// First word of every plan and request; the last digit is the version of the format.
-pub const MAGIC: u32 = 0x4c53_4803;
+pub const MAGIC: u32 = 0x4c53_4804;
 
 /// Descriptors that one request may carry: the kernel's `SCM_MAX_FD`.
 pub const FDS_MAX: usize = 253;
@@ -46,6 +46,8 @@ pub const LIFE_ENDS_TREE: u32 = 1 << 1;
 
 /// argv[0] of a spawner in a mount namespace of its own.
 pub const NAME_LINUX: &core::ffi::CStr = c"longshore-init";
+/// What hides directories: empty, and read-only for good, in the mount namespace of such a spawner.
+pub const EMPTY_DIRECTORY: &core::ffi::CStr = c"/empty";
 /// argv[0] of a spawner in the agent's mount namespace, which takes no privilege.
 pub const NAME_POSIX: &core::ffi::CStr = c"longshore-posix";
 
@@ -143,7 +145,8 @@ pub const OP_SECCOMP: u32 = 28;
 /// Execute `text`, found in the colon-separated directories `text2` if it has no slash; argv is the
 /// array of `count` offsets at `a`, the environment the one at `b`, both ended by a 0.
 pub const OP_EXEC: u32 = 29;
-/// Keep the null device of the place where the init starts: [`OP_MASK`] needs it.
+/// Keep the null device of the place where the init starts, and its empty directory `text` if it has
+/// one: [`OP_MASK`] needs them.
 pub const OP_KEEP_NULL: u32 = 30;
 
 /// Keep `fd`, the `cgroup.kill` of the container: what is left dies with the agent.
@@ -169,6 +172,9 @@ pub const F_CREATE: u32 = 1 << 1;
 pub const F_V2: u32 = 1 << 2;
 /// A character device.
 pub const F_CHARACTER: u32 = 1 << 3;
+
+/// The source is known to be a directory.
+pub const F_DIRECTORY: u32 = 1 << 5;
 
 /// The v2 cgroup that the process was to be born in ([`Request::cgroup`]).
 pub const F_BIRTHPLACE: u32 = 1 << 4;

@@ -10,6 +10,7 @@ use crate::sys::{
     self, AT_FDCWD, EEXIST, ELOOP, ENAMETOOLONG, ENOENT, ENOSYS, ENOTDIR, EPERM, O_CREAT,
     O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_PATH, O_WRONLY, Result, S_IFLNK, S_IFMT,
 };
+use crate::sys_path::{Links, open_in_root};
 
 /// The longest path, its NUL included.
 const PATH_MAX: usize = 4096;
@@ -52,22 +53,38 @@ pub enum Missing {
     File,
 }
 
+/// How a path led to its target.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// Through no link: the text says where it is.
+    Plain,
+    /// Through links, or nobody looked.
+    Linked,
+}
+
 /// Opens `path` below the root, as an `O_PATH` descriptor.
 pub fn open(path: &CStr, flags: u32) -> Result<i32> {
     // The working directory is the root from the moment that the root is entered until the payload's
     // process has its own.
-    match sys::open_in_root(AT_FDCWD, path, flags | O_PATH) {
+    match open_in_root(AT_FDCWD, path, flags | O_PATH, Links::Follow) {
         // EPERM is what filters older than the call answer; the call itself never does for O_PATH.
         Err(ENOSYS | EPERM) => walk(path, flags),
         answer => answer,
     }
 }
 
-/// Opens `path`, made if it is missing and `missing` says so; its parents too.
-pub fn open_or_make(path: &CStr, missing: Missing) -> Result<i32> {
-    match open(path, 0) {
-        Err(ENOENT) if missing != Missing::Fail => {}
+/// Opens `path`, made if it is missing as `missing` says; its parents too.
+pub fn open_or_make(
+    path: &CStr,
+    missing: impl FnOnce() -> Result<Missing>,
+) -> Result<(i32, Way)> {
+    match open_way(path) {
+        Err(ENOENT) => {}
         answer => return answer,
+    }
+    let missing = missing()?;
+    if missing == Missing::Fail {
+        return Err(ENOENT);
     }
     let (parent, name) = parent_of(path, 0o755)?;
     let made = match missing {
@@ -79,8 +96,16 @@ pub fn open_or_make(path: &CStr, missing: Missing) -> Result<i32> {
     };
     sys::close(parent);
     match made {
-        Ok(()) | Err(EEXIST) => open(path, 0),
+        Ok(()) | Err(EEXIST) => open_way(path),
         Err(errno) => Err(errno),
+    }
+}
+
+/// [`open`], and whether there were links on the way: mostly there are none.
+pub fn open_way(path: &CStr) -> Result<(i32, Way)> {
+    match open_in_root(AT_FDCWD, path, O_PATH, Links::Refuse) {
+        Err(ELOOP | ENOSYS | EPERM) => open(path, 0).map(|fd| (fd, Way::Linked)),
+        answer => answer.map(|fd| (fd, Way::Plain)),
     }
 }
 

@@ -82,7 +82,10 @@ fn furnish() -> Result<()> {
     sys::prctl(PR_SET_DUMPABLE, [0; 4])?;
     sys::unshare(sys::CLONE_NEWNS)?;
     sys_mount::propagation(sys_mount::MS_PRIVATE)?;
-    let root = new_fs(c"tmpfs", &[(c"mode", c"0755"), (c"size", c"64k")])?;
+    let context = sys_mount::fs_open(c"tmpfs")?;
+    sys_mount::fs_config(context, c"mode", c"0755")?;
+    sys_mount::fs_config(context, c"size", c"64k")?;
+    let root = sys_mount::fs_mount(context, 0)?;
     mounts::enter_root(root)?;
     sys::close(root);
     // Both fully visible, or the kernel would let no user namespace below mount its own.
@@ -92,22 +95,18 @@ fn furnish() -> Result<()> {
     }
     sys::mkdir_at(sys::AT_FDCWD, c"/dev", 0o755)?;
     let null = mounts::encode_device(1, 3);
-    sys::mknod_at(sys::AT_FDCWD, c"/dev/null", sys::S_IFCHR | 0o666, null)
-}
-
-fn new_fs(kind: &CStr, options: &[(&CStr, &CStr)]) -> Result<i32> {
-    let context = sys_mount::fs_open(kind)?;
-    let mut done = Ok(());
-    for (key, value) in options {
-        done = done.and_then(|()| sys_mount::fs_config(context, key, value));
-    }
-    let mount = done.and_then(|()| sys_mount::fs_mount(context, 0));
+    sys::mknod_at(sys::AT_FDCWD, c"/dev/null", sys::S_IFCHR | 0o666, null)?;
+    sys::mkdir_at(sys::AT_FDCWD, EMPTY_DIRECTORY, 0o555)?;
+    // Copies of both are in every container: nobody may change them for the others.
+    sys_mount::fs_read_only(context)?;
     sys::close(context);
-    mount
+    Ok(())
 }
 
 fn mount_at(kind: &CStr, place: &CStr) -> Result<()> {
-    let mount = new_fs(kind, &[])?;
+    let context = sys_mount::fs_open(kind)?;
+    let mount = sys_mount::fs_mount(context, 0)?;
+    sys::close(context);
     let target = sys::open_at(sys::AT_FDCWD, place, O_PATH, 0)?;
     let done = sys_mount::attach(mount, target);
     sys::close(target);

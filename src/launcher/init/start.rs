@@ -1,6 +1,7 @@
 //! The init from its birth to the fork of the payload.
 
-use crate::mounts::{self, Mask};
+use crate::fresh::Fresh;
+use crate::mounts::{self, Masks};
 use crate::ops::*;
 use crate::path;
 use crate::payload;
@@ -23,8 +24,8 @@ pub struct Birth<'a> {
 struct Init<'a> {
     birth: Birth<'a>,
     channel: Channel,
-    null: Mask,
-    empty: Mask,
+    masks: Masks,
+    fresh: Fresh,
     /// The root that was left for a task's; -1 unless one is.
     outside: i32,
 }
@@ -46,7 +47,8 @@ pub fn run(birth: Birth<'_>) -> ! {
         with_agent: false,
         ends_tree: false,
     };
-    let mut init = Init { birth, channel, null: Mask::NONE, empty: Mask::NONE, outside: -1 };
+    let (masks, fresh) = (Masks::NONE, Fresh::NONE);
+    let mut init = Init { birth, channel, masks, fresh, outside: -1 };
     let plan = match Plan::map(init.birth.fds[FD_PLAN], init.birth.plan_size) {
         Ok(plan) => plan,
         Err(errno) => init.channel.fail(OP_INDEX_PLAN, errno),
@@ -101,32 +103,33 @@ impl Init<'_> {
             OP_OOM_SCORE_ADJ => {
                 write_file(sys::AT_FDCWD, c"/proc/self/oom_score_adj", text.to_bytes())
             }
-            OP_KEEP_NULL => mounts::null_device().map(|null| self.null = null),
+            OP_KEEP_NULL => mounts::keep_masks(text).map(|masks| self.masks = masks),
             OP_KEEP_KILL => self.fd(op).map(|fd| self.channel.kill = fd),
             OP_ENTER_ROOT => mounts::enter_root(self.fd(op)?),
             OP_BARRIER => {
                 self.channel.wait_for_release();
                 Ok(())
             }
-            OP_MOUNT_FS => mounts::mount_fs(plan, op),
-            OP_MOUNT_FD => mounts::mount_fd(plan, op, self.fd(op)?),
-            OP_BIND => mounts::bind(plan, op),
+            OP_MOUNT_FS => mounts::mount_fs(plan, op, &mut self.fresh),
+            OP_MOUNT_FD => mounts::mount_fd(plan, op, self.fd(op)?, &mut self.fresh),
+            OP_BIND => mounts::bind(plan, op, &mut self.fresh),
             OP_MKDIR => path::make_directories(text, op.a as u32),
-            OP_SYMLINK => mounts::make_link(plan, op),
-            OP_MKNOD => mounts::make_node(plan, op),
-            OP_ATTRIBUTES => mounts::set_attributes(plan, op),
-            OP_MASK => mounts::mask(plan, op, &mut self.null, &mut self.empty),
-            OP_READONLY => mounts::make_readonly(plan, op),
+            OP_SYMLINK => mounts::make_link(plan, op, &self.fresh),
+            OP_MKNOD => mounts::make_node(plan, op, &self.fresh),
+            OP_ATTRIBUTES => mounts::set_attributes(plan, op, &self.fresh),
+            OP_MASK => mounts::mask(plan, op, &mut self.masks, &mut self.fresh),
+            OP_READONLY => mounts::make_readonly(plan, op, &mut self.fresh),
             OP_READONLY_ROOT => mounts::make_root_readonly(),
             OP_HOSTNAME => sys::set_hostname(text),
-            OP_ENTER_TREE => self.enter_tree(text),
-            OP_LEAVE_TREE => self.leave_tree(),
+            OP_ENTER_TREE => self.enter_tree(plan, text),
+            OP_LEAVE_TREE => self.leave_tree(plan),
             _ => Err(EBADMSG),
         }
     }
 
     /// Everything on the way is the agent's own; what lies behind is an image's.
-    fn enter_tree(&mut self, path: &core::ffi::CStr) -> Result<()> {
+    fn enter_tree(&mut self, plan: &Plan, path: &core::ffi::CStr) -> Result<()> {
+        self.fresh.forget(plan);
         self.outside = sys::open_at(sys::AT_FDCWD, c"/", sys::O_PATH | sys::O_DIRECTORY, 0)?;
         let root = path::open(path, sys::O_DIRECTORY)?;
         let entered = sys::fchdir(root).and_then(|()| sys::chroot(c"."));
@@ -134,7 +137,8 @@ impl Init<'_> {
         entered
     }
 
-    fn leave_tree(&mut self) -> Result<()> {
+    fn leave_tree(&mut self, plan: &Plan) -> Result<()> {
+        self.fresh.forget(plan);
         let left = sys::fchdir(self.outside).and_then(|()| sys::chroot(c"."));
         sys::close(self.outside);
         self.outside = -1;
@@ -244,8 +248,8 @@ impl Init<'_> {
             sys::close_range(from, fd - 1);
             from = fd + 1;
         }
-        let masks = [self.null.fd(), self.empty.fd()];
-        let last = self.birth.fds.iter().chain(&masks).fold(-1, |last, fd| last.max(*fd));
+        let kept = [self.masks.last(), self.fresh.last()];
+        let last = self.birth.fds.iter().chain(&kept).fold(-1, |last, fd| last.max(*fd));
         sys::close_range(from, last);
     }
 }

@@ -36,7 +36,6 @@ pub const EOPNOTSUPP: Errno = 95;
 // Numbers that are the same on every machine: the calls since 2019.
 pub const NR_CLONE3: usize = 435;
 pub const NR_CLOSE_RANGE: usize = 436;
-pub const NR_OPENAT2: usize = 437;
 
 pub const AT_FDCWD: i32 = -100;
 pub const AT_EMPTY_PATH: u32 = 0x1000;
@@ -364,22 +363,6 @@ pub fn open_at(fd: i32, path: &CStr, flags: u32, mode: u32) -> Result<i32> {
     // SAFETY: the path is a C string.
     unsafe { call(nr::OPENAT, &[at(fd), ptr(path), flags as usize, mode as usize]) }
         .map(|fd| fd as i32)
-}
-
-/// Opens with the directory `fd` as the root of every link, and through no magic link.
-pub fn open_in_root(fd: i32, path: &CStr, flags: u32) -> Result<i32> {
-    const RESOLVE_NO_MAGICLINKS: u64 = 0x02;
-    const RESOLVE_IN_ROOT: u64 = 0x10;
-    let how = [u64::from(flags | O_CLOEXEC), 0, RESOLVE_NO_MAGICLINKS | RESOLVE_IN_ROOT];
-    loop {
-        let args = [at(fd), ptr(path), how.as_ptr() as usize, size_of_val(&how)];
-        // SAFETY: the path is a C string, the structure is readable for its size.
-        match unsafe { call(NR_OPENAT2, &args) } {
-            // The tree was renamed under the walk; rare, and never for ever.
-            Err(EAGAIN) => {}
-            answer => return answer.map(|fd| fd as i32),
-        }
-    }
 }
 
 pub fn mkdir_at(fd: i32, path: &CStr, mode: u32) -> Result<()> {

@@ -2,7 +2,10 @@
 
 use core::ffi::CStr;
 
-use crate::sys::{AT_EMPTY_PATH, AT_RECURSIVE, O_CLOEXEC, Result, at, call, chdir, nr, plain, ptr};
+use crate::sys::{
+    AT_EMPTY_PATH, AT_RECURSIVE, O_CLOEXEC, Result, at, call, chdir, nr, plain, ptr,
+};
+use crate::sys_path::Links;
 
 const MNT_DETACH: usize = 2;
 const MS_REC: u64 = 1 << 14;
@@ -62,19 +65,53 @@ pub fn fs_mount(fd: i32, attributes: u64) -> Result<i32> {
     plain(NR_FSMOUNT, &[at(fd), FSMOUNT_CLOEXEC, attributes as usize]).map(|fd| fd as i32)
 }
 
+/// Makes the file system itself read-only, wherever it is mounted. After [`fs_mount`].
+pub fn fs_read_only(fd: i32) -> Result<()> {
+    const CMD_RECONFIGURE: usize = 7;
+    fs_config(fd, c"ro", c"")?;
+    plain(NR_FSCONFIG, &[at(fd), CMD_RECONFIGURE, 0, 0, 0]).map(drop)
+}
+
 /// A detached copy of the mounts at `fd` and below.
 pub fn clone_tree(fd: i32) -> Result<i32> {
+    open_tree(fd, c"", AT_EMPTY_PATH | AT_RECURSIVE)
+}
+
+/// A detached copy of the mounts at `name` in `place` and below.
+pub fn clone_tree_at(place: i32, name: &CStr) -> Result<i32> {
+    open_tree(place, name, AT_RECURSIVE)
+}
+
+/// A detached copy of what is at `name` in `place`, and of nothing below; a link is what it is.
+pub fn clone_at(place: i32, name: &CStr) -> Result<i32> {
+    const AT_SYMLINK_NOFOLLOW: u32 = 0x100;
+    open_tree(place, name, AT_SYMLINK_NOFOLLOW)
+}
+
+fn open_tree(fd: i32, path: &CStr, flags: u32) -> Result<i32> {
     const OPEN_TREE_CLONE: u32 = 1;
-    let flags = OPEN_TREE_CLONE | O_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE;
+    let flags = OPEN_TREE_CLONE | O_CLOEXEC | flags;
     // SAFETY: the path is a C string.
-    unsafe { call(NR_OPEN_TREE, &[at(fd), ptr(c""), flags as usize]) }.map(|fd| fd as i32)
+    unsafe { call(NR_OPEN_TREE, &[at(fd), ptr(path), flags as usize]) }.map(|fd| fd as i32)
 }
 
 /// Attaches the detached mount `from` at `to`.
 pub fn attach(from: i32, to: i32) -> Result<()> {
-    const BOTH_EMPTY: usize = 0x04 | 0x40;
+    const TO_EMPTY_PATH: usize = 0x40;
+    move_mount(from, to, c"", TO_EMPTY_PATH)
+}
+
+/// Attaches the detached mount `from` at `name` in `place`.
+pub fn attach_at(from: i32, place: i32, name: &CStr, links: Links) -> Result<()> {
+    const TO_SYMLINKS: usize = 0x10;
+    move_mount(from, place, name, if links == Links::Follow { TO_SYMLINKS } else { 0 })
+}
+
+fn move_mount(from: i32, to: i32, path: &CStr, flags: usize) -> Result<()> {
+    const FROM_EMPTY_PATH: usize = 0x04;
+    let args = [at(from), ptr(c""), at(to), ptr(path), FROM_EMPTY_PATH | flags];
     // SAFETY: both paths are C strings.
-    unsafe { call(NR_MOVE_MOUNT, &[at(from), ptr(c""), at(to), ptr(c""), BOTH_EMPTY]) }.map(drop)
+    unsafe { call(NR_MOVE_MOUNT, &args) }.map(drop)
 }
 
 /// Adds attributes to the mount at `fd`, with `flags` `AT_RECURSIVE` also to those below.
