@@ -128,6 +128,16 @@ pub fn check_directory(setting: &'static str, path: &Path) -> Result<(), Invalid
     }
 }
 
+/// Both directories of a containerizer, and that they are two.
+pub(crate) fn check_directories(work_dir: &Path, runtime_dir: &Path) -> Result<(), InvalidConfig> {
+    check_directory("work-dir", work_dir)?;
+    check_directory("runtime-dir", runtime_dir)?;
+    match work_dir.components().eq(runtime_dir.components()) {
+        true => Err(InvalidConfig::OneDirectory { path: work_dir.to_owned() }),
+        false => Ok(()),
+    }
+}
+
 /// One component, so that it can neither leave the hierarchy nor be mistaken for a control file.
 fn check_cgroups_root(name: &str) -> Result<(), InvalidConfig> {
     let wrong = name.is_empty() || matches!(name, "." | "..") || name.len() > 200;
@@ -246,6 +256,12 @@ pub enum InvalidConfig {
         /// As given.
         path: PathBuf,
     },
+    /// Both have `containers/`, for different things.
+    #[error("work-dir and runtime-dir are both {}", path.display())]
+    OneDirectory {
+        /// As given.
+        path: PathBuf,
+    },
     /// Not one component.
     #[error("cgroups-root {name:?} is not a plain name")]
     CgroupsRoot {
@@ -309,6 +325,11 @@ mod tests {
             assert!(check_directory("work-dir", Path::new(bad)).is_err(), "{bad:?}");
         }
         assert_eq!(check_directory("work-dir", Path::new("/var/lib/longshore")), Ok(()));
+        let both = |work, runtime| check_directories(Path::new(work), Path::new(runtime));
+        assert_eq!(both("/w", "/w/run"), Ok(()));
+        for (work, runtime) in [("/w", "/w/"), ("w", "/r"), ("/w", "r")] {
+            assert!(both(work, runtime).is_err(), "{work} {runtime}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod job;
 pub(crate) mod recipients;
 mod stop;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dashmap::mapref::entry::Entry;
@@ -56,6 +57,10 @@ pub(crate) struct Inner {
     pub(crate) actor: Pid<ContainerizerActor>,
     pub(crate) reserved: Reserved,
     pub(crate) lifetime: Lifetime,
+    /// No launch is taken any more.
+    pub(crate) closing: AtomicBool,
+    /// Held by the shutdown that is under way.
+    pub(crate) shutting_down: tokio::sync::Mutex<()>,
     pub(crate) events: EventHub,
     pub(crate) paths: Paths,
     /// Waited for at the end: what a withdrawn pull has staged goes on a thread of its own.
@@ -144,6 +149,9 @@ impl Containerizer {
     /// ours to write over, nor, if the launch fails, to undo.
     fn reserve(&self, id: &ContainerId) -> Result<(), Error> {
         let inner = &*self.inner;
+        if inner.closing.load(Ordering::Acquire) {
+            return Err(shut_down().of(id));
+        }
         let conflict =
             |message: String| Error::new(Stage::Configure, ErrorKind::Conflict, message).of(id);
         match inner.reserved.entry(id.clone()) {
@@ -206,6 +214,14 @@ impl Containerizer {
     }
 
     async fn forget(&self, id: &ContainerId, sandbox: Sandbox) -> Result<(), Error> {
+        let (handle, owned) = (self.clone(), id.clone());
+        let forgetting = async move { handle.forget_here(&owned, sandbox).await };
+        // On a thread of ours: done even if the caller drops the future once it was polled.
+        let forgotten = self.inner.runtime.spawn_future("main", "forget", forgetting);
+        answered(id, forgotten.result().await)?
+    }
+
+    async fn forget_here(&self, id: &ContainerId, sandbox: Sandbox) -> Result<(), Error> {
         match self.inner.events.container(id) {
             None => return Err(unknown(id)),
             Some(snapshot) if snapshot.state.is_some() => {
@@ -227,8 +243,14 @@ impl Containerizer {
     /// Ends everything in order. Returns when all actors have ended, or after
     /// [`limits::SHUTDOWN`] at the latest.
     ///
-    /// Errors: what would not end, by name; containers that are stuck.
+    /// One at a time: a second one waits for the first. A future that is dropped half way has begun to
+    /// refuse launches; the next call does the rest.
+    ///
+    /// Errors: what would not end, by name; containers that are stuck; `Conflict`, where containers are
+    /// to be destroyed that an earlier shutdown has left running.
     pub async fn shutdown(&self, containers: Containers) -> Result<(), Error> {
+        let _turn = self.inner.shutting_down.lock().await;
+        self.inner.closing.store(true, Ordering::Release);
         let living = self.inner.actor.dispatch(Close, limits::QUERY).result().await;
         let mut stuck = Vec::new();
         if let (Containers::Destroy, Ok(living)) = (containers, &living) {
@@ -251,7 +273,12 @@ impl Containerizer {
         if let Some(error) = stuck.into_iter().next() {
             return Err(error);
         }
-        // A second shutdown finds nobody to close, and nothing to do.
+        // A second shutdown finds nobody to close, and nothing to do, unless it was to destroy.
+        if containers == Containers::Destroy
+            && let Some(left) = self.containers().iter().find(|left| left.state.is_some())
+        {
+            return Err(shut_down().of(&left.container_id));
+        }
         if let (Containers::Destroy, Err(lost @ (Lost::Deadline { .. } | Lost::Refused(_)))) =
             (containers, &living)
         {
@@ -285,8 +312,7 @@ fn unknown(id: &ContainerId) -> Error {
 }
 
 /// What is asked of a containerizer that is no more.
-#[cfg(feature = "actix")]
-fn gone() -> Error {
+fn shut_down() -> Error {
     Error::new(Stage::Run, ErrorKind::Conflict, "the containerizer is shut down")
 }
 

@@ -227,7 +227,12 @@ pub(crate) fn reason(lost: &Lost) -> String {
 pub(crate) fn unanswered(stage: Stage, lost: &Lost) -> Failure {
     let kind = match lost {
         Lost::Deadline { .. } => ErrorKind::Host,
-        Lost::Refused(_) => ErrorKind::Exhausted,
+        Lost::Refused(refused) => match refused.why {
+            Refusal::Full { .. } => ErrorKind::Exhausted,
+            Refusal::Draining | Refusal::Gone => ErrorKind::Conflict,
+        },
+        // It was shut down while it was asked.
+        Lost::Gone { exit: Exit::Normal | Exit::Killed(_), .. } => ErrorKind::Conflict,
         Lost::Gone { .. } | Lost::Failed { .. } => ErrorKind::Internal,
         Lost::Discarded { .. } => ErrorKind::Discarded,
     };

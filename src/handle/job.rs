@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use longshore_actors::{Eventual, Lost};
 
-use super::{Containerizer, Guard, Stop, answered, unknown};
+use super::{Containerizer, Guard, Stop, answered, shut_down, unknown};
 use crate::containerizer::messages::Find;
 use crate::containerizer::supervisor::actor::Supervisor;
 use crate::containerizer::supervisor::messages::{
@@ -67,7 +67,7 @@ impl Job {
     pub async fn stop(&self, stop: Stop) -> Result<End, Error> {
         stop.signal.map_or(Ok(()), |signal| self.check(signal))?;
         let message = StopMessage { signal: stop.signal, grace: stop.grace };
-        self.conclude(self.ask(message, limits::FOREVER).await?)
+        self.conclude(self.ask_surely(message, limits::FOREVER).await?)
     }
 
     /// Ends the container whatever it is doing. Repeatable: a second one joins the first, one of a
@@ -75,7 +75,7 @@ impl Job {
     ///
     /// Errors: `NotFound`; what could not be undone, with [`Error::remaining`].
     pub async fn destroy(&self) -> Result<End, Error> {
-        self.conclude(self.ask(Destroy, limits::FOREVER).await?)
+        self.conclude(self.ask_surely(Destroy, limits::FOREVER).await?)
     }
 
     fn conclude(&self, asked: Asked<Conclusion>) -> Result<End, Error> {
@@ -98,14 +98,17 @@ impl Job {
     /// Errors: `InvalidRequest` (no such signal); `Conflict` unless it runs; `NotFound`; `Host`.
     pub async fn kill(&self, signal: i32) -> Result<(), Error> {
         self.check(signal)?;
-        self.living(self.ask(Signal { signal }, limits::QUERY).await?)
+        self.living(self.ask_surely(Signal { signal }, limits::QUERY).await?)
     }
 
     /// Sets new limits.
     ///
-    /// Errors: `Conflict` unless it runs, and where the kernel refuses; `NotFound`; `Host`.
+    /// Errors: `InvalidRequest` (a limit that no launch could have); `Conflict` unless it runs, and where
+    /// the kernel refuses; `NotFound`; `Host`.
     pub async fn update(&self, resources: Resources) -> Result<(), Error> {
-        self.living(self.ask(SetResources { resources }, limits::QUERY).await?)
+        let checked = crate::spec::check_resources(&resources);
+        checked.map_err(|error| Error::wrap(Stage::Run, error).of(&self.container_id))?;
+        self.living(self.ask_surely(SetResources { resources }, limits::QUERY).await?)
     }
 
     /// What it uses now; the final figures of an ended one.
@@ -128,7 +131,8 @@ impl Job {
     pub(super) fn destroy_later(self) {
         let runtime = self.containerizer.inner.runtime.clone();
         let _begun = runtime.spawn_future("main", "destroy", async move {
-            if let Err(error) = self.destroy().await
+            let destroyed = self.ask(Destroy, limits::FOREVER).await;
+            if let Err(error) = destroyed.and_then(|asked| self.conclude(asked))
                 && error.kind() != ErrorKind::NotFound
             {
                 tracing::warn!(%error, "a guard could not destroy its container");
@@ -165,8 +169,13 @@ impl Job {
         loop {
             let find = Find { container_id: self.container_id.clone(), gone: gone.take() };
             let found = inner.actor.dispatch(find, limits::QUERY).result().await;
-            let Some(supervisor) = answered(&self.container_id, found)? else {
-                return self.record();
+            let supervisor = match found {
+                Ok(Some(supervisor)) => supervisor,
+                Ok(None) => return self.record(),
+                // Nobody is there any more, but what has ended is on record.
+                Err(lost) => {
+                    return self.record().or_else(|_| answered(&self.container_id, Err(lost)));
+                }
             };
             let asked: Eventual<M::Reply> = supervisor.dispatch(message.clone(), deadline);
             match asked.result().await {
@@ -178,8 +187,28 @@ impl Job {
         }
     }
 
+    /// The same for what is done even if the caller drops the future once it was polled: asked on a
+    /// thread of ours.
+    async fn ask_surely<M>(&self, message: M, deadline: Duration) -> Result<Asked<M::Reply>, Error>
+    where
+        M: longshore_actors::Message + Clone + Sync,
+        Supervisor: longshore_actors::Handler<M>,
+    {
+        let (job, inner) = (self.clone(), &self.containerizer.inner);
+        let asking = async move { job.ask(message, deadline).await };
+        let asked = inner.runtime.spawn_future("main", "request", asking).result().await;
+        asked.unwrap_or_else(|lost| {
+            self.record().or_else(|_| answered(&self.container_id, Err(lost)))
+        })
+    }
+
+    /// What there is of one that has ended.
     fn record<T>(&self) -> Result<Asked<T>, Error> {
         let snapshot = self.status()?;
+        if snapshot.state.is_some() {
+            // It lives, and whoever supervised it does not.
+            return Err(shut_down().of(&self.container_id));
+        }
         let mut end = End::default();
         end.termination.clone_from(&snapshot.termination);
         end.failure.clone_from(&snapshot.failure);

@@ -28,7 +28,7 @@ impl Containerizer {
             async move {
                 match node {
                     Some(node) => request.perform(&node).await,
-                    None => Err(super::gone()),
+                    None => Err(super::shut_down()),
                 }
             }
         })

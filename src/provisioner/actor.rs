@@ -2,6 +2,7 @@
 //! makes root file systems and may block.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use longshore_actors::{Cx, Discarder, Handle, Handler, Message, Process, Promise, Reply};
@@ -57,7 +58,11 @@ impl Handler<GetImage> for Images {
         let progress = message.progress.map(|sink| {
             let told: super::stores::ProgressFn = Arc::new(move |p: &super::stores::Progress| {
                 let (layer, bytes, total) = (p.layer.clone(), p.bytes, p.total);
-                sink.0(LayerProgress { layer, bytes, total });
+                // The caller's code: a panic of it is no reason for the pull to end.
+                let tell = || sink.0(LayerProgress { layer, bytes, total });
+                if catch_unwind(AssertUnwindSafe(tell)).is_err() {
+                    tracing::warn!("whoever is told of a pull has panicked");
+                }
             });
             told
         });

@@ -300,7 +300,7 @@ fn check_uri(uri: &Uri) -> Result<(), InvalidSpec> {
     }
 }
 
-fn check_resources(resources: &Resources) -> Result<(), InvalidSpec> {
+pub(crate) fn check_resources(resources: &Resources) -> Result<(), InvalidSpec> {
     let possible = |cpus: &f64| *cpus > 0.0 && *cpus <= limits::CPUS_MAX;
     if let Some(cpus) = resources.cpus.filter(|cpus| !possible(cpus)) {
         return Err(InvalidSpec::Cpus { cpus });

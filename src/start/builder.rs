@@ -1,11 +1,12 @@
 //! How a containerizer is to be started.
 
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 
 use longshore_actors::Runtime;
 
 use super::{Ground, System, build_runtime, ended_snapshot, internal};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::error::{Error, Stage};
 use crate::events::{EventHub, Start};
 use crate::handle::{Containerizer, Inner};
@@ -66,7 +67,10 @@ impl Builder {
     /// Errors: `InvalidRequest` (settings), `Unsupported` (the host lacks something, or we are not
     /// root), `Conflict` (another agent has the runtime directory), `Host`.
     pub async fn start(self) -> Result<Containerizer, Error> {
-        self.config.validate().map_err(|error| Error::wrap(Stage::Configure, error))?;
+        let usable = self.config.validate().and_then(|()| {
+            config::check_directories(self.paths.work_dir(), self.paths.runtime_dir())
+        });
+        usable.map_err(|error| Error::wrap(Stage::Configure, error))?;
         let runtime = build_runtime(!self.registered.is_empty(), self.config.lifetime)?;
         let started = self.start_on(&runtime).await;
         if started.is_err() {
@@ -97,6 +101,8 @@ impl Builder {
             actor,
             reserved,
             lifetime: config.lifetime,
+            closing: AtomicBool::new(false),
+            shutting_down: tokio::sync::Mutex::default(),
             events,
             paths,
             store: ground.store.clone(),
