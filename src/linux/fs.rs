@@ -10,7 +10,6 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use nix::libc;
 use rustix::fs::{
     self as sys, AtFlags, Dev, FileType, Mode, OFlags, ResolveFlags, Timestamps, XattrFlags,
 };
@@ -19,10 +18,12 @@ use super::Error;
 use super::error::Called;
 
 mod copy;
+mod lock;
 mod make;
 mod remove;
 
 pub use copy::copy_content;
+pub(crate) use lock::{lock_byte, unlock_byte};
 pub use make::{
     CLOSED, PRIVATE, SANDBOX, SHARED, make_closed, make_directories, open_private, own_umask,
 };
@@ -83,29 +84,6 @@ pub enum Node {
 /// Whether this process may make files in `directory`; of root, only read-only file systems say no.
 pub fn writable(directory: &Path) -> std::io::Result<()> {
     Ok(sys::access(directory, sys::Access::WRITE_OK)?)
-}
-
-/// Locks one byte of `file`, which needs not be there, against every other opening of it; `false`:
-/// somebody has it. Goes with the last descriptor of this opening.
-///
-/// Kernel: `F_OFD_SETLK`, fcntl(2), Linux 3.15.
-pub(crate) fn lock_byte(file: &File, at: i64) -> std::io::Result<bool> {
-    match byte_lock(file, at, libc::F_WRLCK) {
-        Err(nix::errno::Errno::EAGAIN | nix::errno::Errno::EACCES) => Ok(false),
-        locked => Ok(locked.map(|()| true)?),
-    }
-}
-
-/// Undoes [`lock_byte`].
-pub(crate) fn unlock_byte(file: &File, at: i64) -> std::io::Result<()> {
-    Ok(byte_lock(file, at, libc::F_UNLCK)?)
-}
-
-fn byte_lock(file: &File, at: i64, kind: i32) -> nix::Result<()> {
-    let kind = i16::try_from(kind).expect("there are three kinds");
-    let whence = i16::try_from(libc::SEEK_SET).expect("it is 0");
-    let lock = libc::flock { l_type: kind, l_whence: whence, l_start: at, l_len: 1, l_pid: 0 };
-    nix::fcntl::fcntl(file, nix::fcntl::FcntlArg::F_OFD_SETLK(&lock)).map(drop)
 }
 
 /// The kind of an inode.

@@ -275,6 +275,70 @@ fn requests_that_are_dropped_at_once_or_half_way_strand_nothing() {
 }
 
 #[test]
+fn what_was_polled_once_is_done_though_nobody_waits_for_it() {
+    embedded(async |scene| {
+        let line = "trap 'exit 3' TERM; echo up > $DOOR; while :; do sleep 0.01; done";
+        for round in 0..5 {
+            let (job, _door, _) = scene.up(scene.spec(&format!("stop{round}"), line)).await;
+            let _once = job.stop(Stop::from_image()).now_or_never();
+            assert_eq!(code(&within(job.wait()).await.expect("it ends")), 3);
+            let _once = scene.node.remove(job.id()).now_or_never();
+            let (job, _door, _) = scene.up(scene.spec(&format!("kill{round}"), line)).await;
+            let _once = job.kill(9).now_or_never();
+            let end = within(job.wait()).await.expect("it ends");
+            assert_eq!(end.cause(), Cause::Signaled { signal: 9 });
+            let (job, _door, _) = scene.up(scene.spec(&format!("destroy{round}"), line)).await;
+            let _once = job.destroy().now_or_never();
+            let end = within(job.wait()).await.expect("it ends");
+            assert_eq!(end.cause(), Cause::Stopped);
+        }
+    });
+}
+
+#[test]
+fn a_caller_who_panics_at_the_progress_of_a_pull_harms_nobody() {
+    embedded(async |scene| {
+        let reference = crate::support::images::Images::busybox();
+        let always = PullPolicy::Always;
+        let called = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let note = std::sync::Arc::clone(&called);
+        let pull = scene.node.pull_with_progress(&reference, always, move |_| {
+            note.store(true, std::sync::atomic::Ordering::Relaxed);
+            panic!("mine")
+        });
+        within(pull).await.expect("it is pulled all the same");
+        assert!(called.load(std::sync::atomic::Ordering::Relaxed), "it was told of the pull");
+        within(scene.node.pull(&reference, always)).await.expect("and again");
+    });
+}
+
+#[test]
+fn a_container_that_is_kept_is_not_said_to_have_ended() {
+    require!(root, overlayfs);
+    let world = World::new();
+    furnish(&world);
+    scenes::block_on(async {
+        let node = start(&world, config(&world)).await.expect("it starts");
+        let job = node.launch(spec(&world, "kept", "exec sleep 1000")).expect("launched");
+        within(job.running()).await.expect("it runs");
+        let (wait, stop) = (job.wait(), job.stop(Stop::signal(64).grace(Duration::from_secs(900))));
+        let shutdown = node.shutdown(Containers::Keep);
+        let (wait, stop, kept) = tokio::join!(wait, stop, shutdown);
+        kept.expect("in order");
+        assert_eq!(wait.expect_err("it lives").kind(), ErrorKind::Conflict);
+        assert_eq!(stop.expect_err("it lives").kind(), ErrorKind::Conflict);
+        let error = within(node.shutdown(Containers::Destroy)).await.expect_err("too late");
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        // The next start buries what its agent has left.
+        drop((job, node));
+        let next = start(&world, config(&world)).await.expect("the directory is free");
+        next.shutdown(Containers::Destroy).await.expect("in order");
+        drop(next);
+        world.assert_clean();
+    });
+}
+
+#[test]
 fn after_a_shutdown_everything_says_so_and_the_directory_is_free() {
     require!(root, overlayfs);
     let world = World::new();
@@ -290,12 +354,15 @@ fn after_a_shutdown_everything_says_so_and_the_directory_is_free() {
         let errors = [
             node.launch(spec(&world, "late", "true")).expect_err("shut down"),
             within(node.acknowledge(ended.id())).await.expect_err("shut down"),
-            within(ended.usage()).await.expect_err("shut down"),
-            within(ended.destroy()).await.expect_err("shut down"),
             within(node.pull(&reference, PullPolicy::Missing)).await.expect_err("shut down"),
             within(node.images()).await.expect_err("shut down"),
         ];
+        // What has ended is on record all the same.
+        assert_eq!(within(ended.wait()).await.expect("on record"), end);
+        assert_eq!(within(ended.destroy()).await.expect("on record"), end);
+        assert_eq!(within(ended.usage()).await.expect("on record"), end.usage);
         for error in errors {
+            assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
             for word in ["actor", "mailbox", "arbiter", "actix", "drain", "runtime"] {
                 assert!(!error.to_string().contains(word), "{error}");
             }
