@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use longshore_actors::{Fate, Match};
+
 use super::world::World;
 use crate::checkpoint::{self, RecordV1};
 use crate::containerizer::supervisor::messages::{AwaitRunning, Destroy, Signal, Stop, Wait};
@@ -38,10 +40,13 @@ async fn a_destroy_ends_a_running_container_and_a_second_one_joins() {
     let world = World::new();
     let id = World::id("a");
     world.launch(World::config("a")).await;
-    let supervisor = world.supervisor(&id).await.expect("it lives");
-    let first = supervisor.dispatch(Destroy, limits::FOREVER);
-    let second = supervisor.dispatch(Destroy, limits::FOREVER);
-    world.clock.settle().await;
+    // The kill takes a second, so that the container is being destroyed when the other one comes.
+    let second_long = Fate::Delay(Duration::from_secs(1));
+    let _rule = world.runtime.filter().on(Match::any().label("Kill").nth(1), second_long);
+    let first = world.ask(&id, Destroy).await;
+    let second = world.ask(&id, Destroy).await;
+    assert!(!first.is_done() && !second.is_done(), "it is being killed");
+    world.advance(Duration::from_secs(1)).await;
     let first = first.result().await.expect("ended").end;
     assert_eq!(first, second.result().await.expect("ended").end);
     assert_eq!(world.host.calls("kill"), 1);
