@@ -123,7 +123,7 @@ impl Paths {
 
     /// Lock of the `longshore run` that owns a container.
     pub fn run_lock(&self, id: &ContainerId) -> PathBuf {
-        self.run_locks().join(id.to_string())
+        self.run_locks().join(id.as_str())
     }
 
     /// Epoch of the events, and how often an agent has started here.
@@ -140,12 +140,12 @@ impl Paths {
 /// A container's cgroup below our root in each hierarchy: `a/mesos/b` for `a.b`. The separator keeps
 /// our cgroups apart from those that a container makes itself.
 pub(crate) fn cgroup(id: &ContainerId) -> PathBuf {
-    PathBuf::from(id.levels().join("/mesos/"))
+    PathBuf::from(id.as_str().replace('.', "/mesos/"))
 }
 
 /// `containers/<a>/containers/<b>` for `a.b`.
 fn nested(directory: &str, id: &ContainerId) -> PathBuf {
-    id.levels().iter().flat_map(|level| [directory, level.as_str()]).collect()
+    id.levels().flat_map(|level| [directory, level]).collect()
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ pub(crate) struct Shared<T> {
 pub(crate) struct Ask {
     pub(crate) to: AnyPid,
     pub(crate) label: &'static str,
-    pub(crate) subject: Option<String>,
+    pub(crate) subject: Option<Arc<str>>,
     pub(crate) since: Instant,
     pub(crate) after: Duration,
 }

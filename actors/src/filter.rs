@@ -55,7 +55,7 @@ mod rules {
 
         pub(crate) fn fate<'a>(
             &self,
-            _: impl FnOnce() -> (&'a Arc<str>, &'static str, &'a Option<String>),
+            _: impl FnOnce() -> (&'a Arc<str>, &'static str, &'a Option<Arc<str>>),
         ) -> Fate {
             Fate::Deliver
         }

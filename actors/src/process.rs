@@ -1,5 +1,7 @@
 //! What an actor is: the traits that embedders implement.
 
+use std::sync::Arc;
+
 use crate::cx::Cx;
 use crate::eventual::{Eventual, Promise};
 use crate::outcome::{Exit, Fault};
@@ -15,8 +17,8 @@ pub trait Message: Sized + Send + 'static {
         short_name::<Self>()
     }
 
-    /// Which object the message concerns, for pending lists and filters.
-    fn subject(&self) -> Option<String> {
+    /// Which object the message concerns, for pending lists and filters. Asked of every message.
+    fn subject(&self) -> Option<Arc<str>> {
         None
     }
 

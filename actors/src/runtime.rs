@@ -66,7 +66,7 @@ pub struct Pending {
     /// What was asked.
     pub label: &'static str,
     /// What it concerns.
-    pub subject: Option<String>,
+    pub subject: Option<Arc<str>>,
     /// Since when.
     pub since: Instant,
     /// How long the asker waits.

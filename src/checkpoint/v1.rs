@@ -42,7 +42,7 @@ pub(crate) struct ContainerV1 {
     /// Pid and start time of the init, once it was forked.
     pub(crate) init: Option<(i32, u64)>,
     /// Each isolator's name and state, once prepared.
-    pub(crate) isolators: Vec<(String, Vec<u8>)>,
+    pub(crate) isolators: Arc<[(String, Vec<u8>)]>,
     /// Normalised reference and digest of the image.
     pub(crate) image: Option<(String, Option<String>)>,
     /// When a graceful stop becomes a destroy, Unix time in nanoseconds.
@@ -341,7 +341,7 @@ pub(super) fn example() -> ContainerV1 {
         config: Arc::new(ConfigV1::from(&example_config())),
         state: "RUNNING".into(),
         init: Some((4711, 123_456)),
-        isolators: vec![("cgroups/mem".into(), vec![1, 2, 3])],
+        isolators: [("cgroups/mem".into(), vec![1, 2, 3])].into(),
         image: Some(("docker.io/library/redis:7".into(), Some("sha256:00".into()))),
         stop_deadline_ns: Some(1),
     }

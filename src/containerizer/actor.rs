@@ -1,6 +1,6 @@
 //! The containerizer: who exists. It routes by id and holds no state of any container.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,12 +21,15 @@ use crate::model::{ContainerConfig, ContainerId, Failure};
 /// One actor for all containers of this process.
 pub(crate) struct Containerizer {
     rooms: Arc<Rooms>,
-    lanes: Vec<Lane>,
-    next_lane: usize,
+    /// With the number of containers that live there.
+    lanes: Vec<(Lane, usize)>,
     /// Tells apart those who had the same id one after the other.
     spawned: u64,
     events: EventHub,
     living: BTreeMap<ContainerId, Living>,
+    /// Whom each supervisor has and on which lane, by the number of the actor: an end costs no more
+    /// where many live.
+    supervised: HashMap<u64, (ContainerId, usize)>,
     /// Containers whose supervisor broke and is being replaced, with those who look for it.
     rescuing: BTreeMap<ContainerId, Vec<Promise<Option<Pid<Supervisor>>>>>,
     /// Containers whose supervisor was found gone before its end was heard of here, with those who ask
@@ -55,11 +58,11 @@ impl Containerizer {
     ) -> Self {
         Self {
             rooms,
-            lanes,
-            next_lane: 0,
+            lanes: lanes.into_iter().map(|lane| (lane, 0)).collect(),
             spawned: 0,
             events,
             living: BTreeMap::new(),
+            supervised: HashMap::new(),
             rescuing: BTreeMap::new(),
             leaving: BTreeMap::new(),
             ended: ended.into_iter().map(|(id, ns)| (id, WallTime::from_unix_ns(ns))).collect(),
@@ -70,7 +73,8 @@ impl Containerizer {
     fn supervise(&mut self, cx: &Cx<Self>, config: Arc<ContainerConfig>, origin: Origin) {
         let id = config.container_id.clone();
         let buried = matches!(&origin, Origin::Orphan { why: Why::Orphaned, .. });
-        let lane = self.choose_lane(cx);
+        let index = self.choose_lane(cx);
+        let lane = self.lanes[index].0.clone();
         self.spawned += 1;
         let (rooms, assigned) = (Arc::clone(&self.rooms), Arc::clone(&config));
         let place = lane.place.clone();
@@ -84,6 +88,8 @@ impl Containerizer {
                 for waiter in self.leaving.remove(&id).into_iter().flatten() {
                     waiter.set(Some(pid.clone()));
                 }
+                self.lanes[index].1 += 1;
+                self.supervised.insert(pid.any().id(), (id.clone(), index));
                 self.living.insert(id, Living { pid, config, buried });
             }
             Err(error) => {
@@ -94,14 +100,14 @@ impl Containerizer {
         }
     }
 
-    /// The next in turn that does not hang; the next in turn if all do.
-    fn choose_lane(&mut self, cx: &Cx<Self>) -> Lane {
-        let (first, now) = (self.next_lane, cx.now());
-        let turns = (0..self.lanes.len()).map(|offset| (first + offset) % self.lanes.len());
-        let chosen = turns.into_iter().find(|index| !self.lanes[*index].hangs(now));
-        let chosen = chosen.unwrap_or(first);
-        self.next_lane = (chosen + 1) % self.lanes.len();
-        self.lanes[chosen].clone()
+    /// Of those that do not hang the one with the fewest containers, of equals the first: whoever
+    /// launches one container after the other finds the caches of its lane warm.
+    fn choose_lane(&self, cx: &Cx<Self>) -> usize {
+        let now = cx.now();
+        let mut lanes: Vec<usize> = (0..self.lanes.len()).collect();
+        lanes.sort_by_key(|index| self.lanes[*index].1);
+        let awake = lanes.iter().find(|index| !self.lanes[**index].0.hangs(now));
+        *awake.unwrap_or(&lanes[0])
     }
 
     /// Records are dropped when they are old *and* many.
@@ -149,7 +155,7 @@ impl Containerizer {
             let found = read.ok().and_then(Result::ok).flatten();
             let (init, remembered) = match found {
                 Some(checkpoint) => (checkpoint.init, checkpoint.isolators),
-                None => (None, Vec::new()),
+                None => (None, Arc::default()),
             };
             let init = init.map(|(pid, start_time)| crate::launcher::InitPid { pid, start_time });
             let origin = Origin::Orphan { init, remembered, why: Why::Lost };
@@ -163,9 +169,11 @@ impl Containerizer {
 
 impl Process for Containerizer {
     fn exited(&mut self, cx: &mut Cx<Self>, who: &AnyPid, why: &Exit) {
-        let entry = self.living.iter().find(|(_, living)| living.pid.any() == *who);
-        let Some(id) = entry.map(|(id, _)| id.clone()) else { return };
-        let Some(living) = self.living.remove(&id) else { return };
+        let Some((id, lane)) = self.supervised.remove(&who.id()) else { return };
+        self.lanes[lane].1 -= 1;
+        // The id may have its next supervisor by now.
+        let theirs = self.living.get(&id).is_some_and(|living| living.pid.any() == *who);
+        let Some(living) = theirs.then(|| self.living.remove(&id)).flatten() else { return };
         let waiting = self.leaving.remove(&id).unwrap_or_default();
         match why {
             Exit::Normal => self.ended(id, living.buried),

@@ -18,8 +18,8 @@ pub(crate) struct Launch {
 impl Message for Launch {
     type Reply = ();
 
-    fn subject(&self) -> Option<String> {
-        Some(self.config.container_id.to_string())
+    fn subject(&self) -> Option<Arc<str>> {
+        Some(self.config.container_id.shared())
     }
 }
 
@@ -34,8 +34,8 @@ pub(crate) struct Find {
 impl Message for Find {
     type Reply = Option<Pid<Supervisor>>;
 
-    fn subject(&self) -> Option<String> {
-        Some(self.container_id.to_string())
+    fn subject(&self) -> Option<Arc<str>> {
+        Some(self.container_id.shared())
     }
 }
 
@@ -48,8 +48,8 @@ pub(crate) struct Bury {
 impl Message for Bury {
     type Reply = Conclusion;
 
-    fn subject(&self) -> Option<String> {
-        Some(self.orphan.config.container_id.to_string())
+    fn subject(&self) -> Option<Arc<str>> {
+        Some(self.orphan.config.container_id.shared())
     }
 }
 
@@ -71,7 +71,7 @@ pub(crate) struct Acknowledge {
 impl Message for Acknowledge {
     type Reply = Result<(), crate::model::Failure>;
 
-    fn subject(&self) -> Option<String> {
-        Some(self.container_id.to_string())
+    fn subject(&self) -> Option<Arc<str>> {
+        Some(self.container_id.shared())
     }
 }

@@ -19,7 +19,7 @@ use crate::model::{
 pub(crate) struct Orphan {
     pub(crate) config: Arc<ContainerConfig>,
     pub(crate) init: Option<InitPid>,
-    pub(crate) remembered: Vec<(String, Vec<u8>)>,
+    pub(crate) remembered: Arc<[(String, Vec<u8>)]>,
 }
 
 /// What was found of one container on disk.
@@ -67,7 +67,7 @@ fn orphan(found: Found, sandbox: &Path) -> Orphan {
     let id = found.container_id;
     let Some(checkpoint) = found.checkpoint else {
         let config = Arc::new(bare(id, sandbox));
-        return Orphan { config, init: None, remembered: Vec::new() };
+        return Orphan { config, init: None, remembered: Arc::default() };
     };
     let init = checkpoint.init.map(|(pid, start_time)| InitPid { pid, start_time });
     // A configuration that makes no sense is not needed to undo things by id.
@@ -121,7 +121,7 @@ mod tests {
             config,
             state: "RUNNING".into(),
             init: Some((7, 8)),
-            isolators: Vec::new(),
+            isolators: Arc::default(),
             image: None,
             stop_deadline_ns: None,
         });

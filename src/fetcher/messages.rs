@@ -18,7 +18,7 @@ pub(crate) struct Fetch {
 impl Message for Fetch {
     type Reply = Result<(), Failure>;
 
-    fn subject(&self) -> Option<String> {
-        Some(self.config.container_id.to_string())
+    fn subject(&self) -> Option<Arc<str>> {
+        Some(self.config.container_id.shared())
     }
 }

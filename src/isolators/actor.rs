@@ -275,6 +275,7 @@ impl Chain {
 
     async fn prepare(&self, Prepare { context }: Prepare) -> Result<Prepared, Failure> {
         let mut prepared = Prepared::default();
+        let mut all = Vec::with_capacity(self.isolators.len());
         for isolator in &*self.isolators {
             let call = Call {
                 container_id: context.config.container_id.clone(),
@@ -282,33 +283,32 @@ impl Chain {
                 call: PrepareOne { context: Arc::clone(&context) },
             };
             let (info, remembered) = self.ask(Stage::Prepare, isolator, call).await?;
-            prepared.contributions.push((isolator.name.to_owned(), info));
-            prepared.remembered.push((isolator.name.to_owned(), remembered));
+            prepared.contributions.push((isolator.name, info));
+            all.push((isolator.name.to_owned(), remembered));
         }
+        prepared.remembered = all.into();
         Ok(prepared)
     }
 
     async fn isolate(&self, message: Isolate) -> Result<Isolated, Failure> {
-        let mut isolated = Isolated { remembered: Vec::new(), watches: Vec::new() };
+        let (mut all, mut watches) = (Vec::with_capacity(self.isolators.len()), Vec::new());
         for isolator in &*self.isolators {
             let remembered = of(&message.remembered, isolator.name);
             if isolator.prepares_only {
-                isolated
-                    .remembered
-                    .push((isolator.name.to_owned(), remembered.unwrap_or_default()));
+                all.push((isolator.name.to_owned(), remembered.unwrap_or_default()));
                 continue;
             }
             let container_id = message.container_id.clone();
             let call = Call { container_id, remembered, call: IsolateOne { init: message.init } };
             let one = self.ask(Stage::Isolate, isolator, call).await?;
-            isolated.remembered.push((isolator.name.to_owned(), one.remembered));
-            isolated.watches.extend(one.watch);
+            all.push((isolator.name.to_owned(), one.remembered));
+            watches.extend(one.watch);
         }
-        Ok(isolated)
+        Ok(Isolated { remembered: all.into(), watches })
     }
 
     async fn update(&self, message: Update) -> Result<Remembered, Failure> {
-        let mut updated = Remembered::new();
+        let mut updated = Vec::with_capacity(self.isolators.len());
         for isolator in &*self.isolators {
             let remembered = of(&message.remembered, isolator.name);
             if isolator.prepares_only {
@@ -320,7 +320,7 @@ impl Chain {
             let call = Call { container_id, remembered, call };
             updated.push((isolator.name.to_owned(), self.ask(Stage::Run, isolator, call).await?));
         }
-        Ok(updated)
+        Ok(updated.into())
     }
 
     /// Figures that one isolator cannot give are missing; the others' are there.

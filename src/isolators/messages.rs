@@ -8,14 +8,15 @@ use longshore_actors::Message;
 use super::{InitPid, Watch};
 use crate::model::{ContainerId, Failure, LaunchContext, LaunchInfo, Limitation, Resources, Usage};
 
-/// What isolators remember of one container: name and encoded state, in table order.
-pub(crate) type Remembered = Vec<(String, Vec<u8>)>;
+/// What isolators remember of one container: name and encoded state, in table order. Goes with every
+/// call and into every checkpoint.
+pub(crate) type Remembered = Arc<[(String, Vec<u8>)]>;
 
 /// What a prepare chain yields.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Prepared {
     /// Contributions in table order, with the isolator's name.
-    pub(crate) contributions: Vec<(String, LaunchInfo)>,
+    pub(crate) contributions: Vec<(&'static str, LaunchInfo)>,
     /// For the later calls and the checkpoint.
     pub(crate) remembered: Remembered,
 }
@@ -29,8 +30,8 @@ pub(crate) struct Prepare {
 impl Message for Prepare {
     type Reply = Result<Prepared, Failure>;
 
-    fn subject(&self) -> Option<String> {
-        Some(self.context.config.container_id.to_string())
+    fn subject(&self) -> Option<Arc<str>> {
+        Some(self.context.config.container_id.shared())
     }
 }
 
@@ -59,8 +60,8 @@ pub(crate) struct Isolate {
 impl Message for Isolate {
     type Reply = Result<Isolated, Failure>;
 
-    fn subject(&self) -> Option<String> {
-        Some(self.container_id.to_string())
+    fn subject(&self) -> Option<Arc<str>> {
+        Some(self.container_id.shared())
     }
 }
 
@@ -75,8 +76,8 @@ pub(crate) struct Update {
 impl Message for Update {
     type Reply = Result<Remembered, Failure>;
 
-    fn subject(&self) -> Option<String> {
-        Some(self.container_id.to_string())
+    fn subject(&self) -> Option<Arc<str>> {
+        Some(self.container_id.shared())
     }
 }
 
@@ -109,8 +110,8 @@ pub(crate) struct Measure {
 impl Message for Measure {
     type Reply = Measured;
 
-    fn subject(&self) -> Option<String> {
-        Some(self.container_id.to_string())
+    fn subject(&self) -> Option<Arc<str>> {
+        Some(self.container_id.shared())
     }
 }
 
@@ -124,8 +125,8 @@ pub(crate) struct Cleanup {
 impl Message for Cleanup {
     type Reply = Result<(), Vec<Failure>>;
 
-    fn subject(&self) -> Option<String> {
-        Some(self.container_id.to_string())
+    fn subject(&self) -> Option<Arc<str>> {
+        Some(self.container_id.shared())
     }
 }
 
@@ -153,8 +154,8 @@ impl<C: IsolatorCall> Message for Call<C> {
         C::NAME
     }
 
-    fn subject(&self) -> Option<String> {
-        Some(self.container_id.to_string())
+    fn subject(&self) -> Option<Arc<str>> {
+        Some(self.container_id.shared())
     }
 }
 

@@ -87,7 +87,7 @@ impl World {
             names.zip(prepared.iter().map(|(info, _)| info.clone())).collect();
         let rootfs = context.provisioned.as_ref().map(|image| &image.rootfs);
         let merged = merge(
-            &contributions,
+            contributions,
             MergeContext {
                 config: &context.config,
                 root: Root::of(&context.config.shape, rootfs),

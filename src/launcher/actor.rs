@@ -43,9 +43,7 @@ impl Launcher {
             sandbox_directory: &self.sandbox_directory,
             agent: &self.agent,
         };
-        let contributions: Vec<_> =
-            fork.contributions.iter().map(|(name, info)| (name.as_str(), info.clone())).collect();
-        let launch = plan::merge(&contributions, context).map_err(forking)?;
+        let launch = plan::merge(fork.contributions, context).map_err(forking)?;
         // The payload's user is known when the image has been looked into: `hand_over` below.
         let own = io::own_user();
         let stdio = io::open_streams(config, own).map_err(forking)?;

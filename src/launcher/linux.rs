@@ -19,7 +19,7 @@ use super::ops::{LIFE_WITH_AGENT, NAME_LINUX};
 use super::spawner::Spawner;
 use super::steps::{self, CgroupVersion};
 use super::{ForkRequest, InitPid, LauncherError, Lifetime};
-use crate::linux::cgroups::Cgroups;
+use crate::linux::cgroups::{Cgroups, Version};
 use crate::linux::{self, capabilities, mount, pidfd, probe, root};
 use crate::model::{ContainerId, LaunchInfo, MountFlags, Namespace, Rootfs};
 use crate::paths;
@@ -136,7 +136,18 @@ impl LinuxLauncher {
                 all.push(cgroup.clone());
             }
         }
-        all.into_iter().map(|path| Ok((version_of(&path)?, path))).map(swap).collect()
+        all.into_iter().map(|path| Ok((self.version_of(&path)?, path))).map(swap).collect()
+    }
+
+    /// The embedder's isolators may name cgroups that are not below our root.
+    fn version_of(&self, path: &Path) -> Result<CgroupVersion, linux::Error> {
+        const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
+        Ok(match self.cgroups.version_at(path) {
+            Some(Version::V1) => CgroupVersion::V1,
+            Some(Version::V2) => CgroupVersion::V2,
+            None if linux::fs::file_system_type(path)? == CGROUP2_SUPER_MAGIC => CgroupVersion::V2,
+            None => CgroupVersion::V1,
+        })
     }
 
     fn start(
@@ -192,14 +203,6 @@ fn task_owner(launch: &LaunchInfo, root: &Path) -> Result<(u32, u32), LauncherEr
     let root = root::open_directory(root)?;
     let task = LaunchInfo { user: launch.task.user.clone(), ..LaunchInfo::default() };
     Ok(owner(credentials(&task, Some(root.as_fd()))?.as_ref()))
-}
-
-fn version_of(path: &Path) -> Result<CgroupVersion, linux::Error> {
-    const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
-    match linux::fs::file_system_type(path)? == CGROUP2_SUPER_MAGIC {
-        true => Ok(CgroupVersion::V2),
-        false => Ok(CgroupVersion::V1),
-    }
 }
 
 /// `cgroup.kill` of the kill group, for an init whose own end does not end the rest. Linux 5.14; on

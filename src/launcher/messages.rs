@@ -16,7 +16,7 @@ use crate::model::{ContainerConfig, ContainerId, Failure, LaunchInfo, Provisione
 pub(crate) struct Fork {
     pub(crate) config: Arc<ContainerConfig>,
     /// In table order, with the isolators' names.
-    pub(crate) contributions: Vec<(String, LaunchInfo)>,
+    pub(crate) contributions: Vec<(&'static str, LaunchInfo)>,
     pub(crate) provisioned: Option<Arc<Provisioned>>,
     pub(crate) status_file: PathBuf,
     pub(crate) lifetime: Lifetime,
@@ -25,8 +25,8 @@ pub(crate) struct Fork {
 impl Message for Fork {
     type Reply = Result<Forked, Failure>;
 
-    fn subject(&self) -> Option<String> {
-        Some(self.config.container_id.to_string())
+    fn subject(&self) -> Option<Arc<str>> {
+        Some(self.config.container_id.shared())
     }
 }
 
@@ -77,8 +77,8 @@ pub(crate) struct Kill {
 impl Message for Kill {
     type Reply = Result<(), Failure>;
 
-    fn subject(&self) -> Option<String> {
-        Some(self.container_id.to_string())
+    fn subject(&self) -> Option<Arc<str>> {
+        Some(self.container_id.shared())
     }
 }
 
@@ -91,7 +91,7 @@ pub(crate) struct Forget {
 impl Message for Forget {
     type Reply = Result<(), Failure>;
 
-    fn subject(&self) -> Option<String> {
-        Some(self.container_id.to_string())
+    fn subject(&self) -> Option<Arc<str>> {
+        Some(self.container_id.shared())
     }
 }

@@ -1,5 +1,6 @@
 //! Merges what the isolators contribute into one description of the launch. Pure.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -89,14 +90,14 @@ impl Classified for MergeError {
 /// environment, the working directory and the user decided.
 ///
 /// Errors: `Conflict`, naming the two isolators; `InvalidRequest` where nothing says what to run.
-pub fn merge(
-    contributions: &[(&str, LaunchInfo)],
+pub fn merge<'a>(
+    contributions: impl IntoIterator<Item = (&'a str, LaunchInfo)>,
     context: MergeContext<'_>,
 ) -> Result<LaunchInfo, MergeError> {
     let mut merged = LaunchInfo::default();
     let mut owners = Owners::default();
     for (isolator, info) in contributions {
-        add(&mut merged, &mut owners, isolator, info.clone())?;
+        add(&mut merged, &mut owners, isolator, info)?;
     }
     let config = context.config;
     if let (Some(_), Some(owner)) = (config.shape.task(), owners.0.get("command")) {
@@ -151,14 +152,19 @@ fn user(isolators: Option<User>, context: MergeContext<'_>) -> Option<User> {
 
 /// Who set what only one may set.
 #[derive(Default)]
-struct Owners<'a>(BTreeMap<String, &'a str>);
+struct Owners<'a>(BTreeMap<Cow<'static, str>, &'a str>);
 
 impl<'a> Owners<'a> {
-    fn claim(&mut self, field: &str, isolator: &'a str) -> Result<(), MergeError> {
-        match self.0.insert(field.to_owned(), isolator) {
+    fn claim(
+        &mut self,
+        field: impl Into<Cow<'static, str>>,
+        isolator: &'a str,
+    ) -> Result<(), MergeError> {
+        let field = field.into();
+        match self.0.insert(field.clone(), isolator) {
             None => Ok(()),
             Some(first) => Err(MergeError::Conflict {
-                field: field.to_owned(),
+                field: field.into_owned(),
                 first: first.to_owned(),
                 second: isolator.to_owned(),
             }),
@@ -167,7 +173,7 @@ impl<'a> Owners<'a> {
 
     fn set<T>(
         &mut self,
-        field: &str,
+        field: &'static str,
         isolator: &'a str,
         to: &mut Option<T>,
         value: Option<T>,
@@ -199,7 +205,7 @@ fn add<'a>(
     owners.set("oom_score_adj", isolator, &mut merged.oom_score_adj, info.oom_score_adj)?;
     owners.set("seccomp filter", isolator, &mut merged.seccomp, info.seccomp)?;
     for rlimit in info.rlimits {
-        owners.claim(&format!("rlimit {}", rlimit.kind), isolator)?;
+        owners.claim(format!("rlimit {}", rlimit.kind), isolator)?;
         merged.rlimits.push(rlimit);
     }
     merged.environment.extend(info.environment);

@@ -50,7 +50,7 @@ fn context(config: &ContainerConfig, own_root: bool) -> MergeContext<'_> {
 fn merged(infos: Vec<LaunchInfo>, own_root: bool) -> Result<LaunchInfo, MergeError> {
     let names = ["first", "second", "third"];
     let contributions: Vec<(&str, LaunchInfo)> = names.into_iter().zip(infos).collect();
-    merge(&contributions, context(&config(), own_root))
+    merge(contributions, context(&config(), own_root))
 }
 
 fn command(text: &str) -> Command {
@@ -99,7 +99,7 @@ fn a_command_is_the_isolators_else_the_requests() {
         let (value, arguments) = (Some(value.to_owned()), strings(arguments));
         let mut config = config();
         config.command = CommandInfo { shell, value, arguments, ..CommandInfo::default() };
-        let info = merge(&[], context(&config, true)).expect("merged");
+        let info = merge([], context(&config, true)).expect("merged");
         let expected = Command { executable: executable.to_owned(), argv: strings(argv) };
         assert_eq!(info.command, Some(expected));
     }
@@ -113,7 +113,7 @@ fn a_command_is_the_isolators_else_the_requests() {
         let arguments = strings(arguments);
         let words = CommandInfo { arguments_replace_cmd: true, ..CommandInfo::default() };
         config.command = CommandInfo { entrypoint, arguments, ..words };
-        let info = merge(&[], context(&config, true)).expect("no image needs to be known");
+        let info = merge([], context(&config, true)).expect("no image needs to be known");
         let expected = Command { executable: argv[0].to_owned(), argv: strings(argv) };
         assert_eq!(info.command, Some(expected));
     }
@@ -121,7 +121,7 @@ fn a_command_is_the_isolators_else_the_requests() {
     assert_eq!(merged(vec![info], true).expect("merged").command, Some(command("image")));
     let mut config = config();
     config.command = CommandInfo::default();
-    let error = merge(&[], context(&config, true)).expect_err("nothing to run");
+    let error = merge([], context(&config, true)).expect_err("nothing to run");
     assert_eq!((&error, error.kind()), (&MergeError::NoCommand, ErrorKind::InvalidRequest));
 }
 
@@ -137,7 +137,8 @@ fn the_environment_is_the_sandbox_then_the_isolators_then_the_callers() {
         ("first", info(&[("A", "1"), ("B", "1"), ("C", "1"), ("MESOS_SANDBOX", "/1")])),
         ("second", info(&[("B", "2"), ("PATH", "/image")])),
     ];
-    let merged = merge(&contributions, context(&config, true)).expect("merged").environment;
+    let merged = merge(contributions.clone(), context(&config, true));
+    let merged = merged.expect("merged").environment;
     let expected = [
         ("A", "1"),
         ("B", "2"),
@@ -147,13 +148,13 @@ fn the_environment_is_the_sandbox_then_the_isolators_then_the_callers() {
         ("PATH", "/image"),
     ];
     assert_eq!(merged, environment(&expected));
-    let own = merge(&[], context(&self::config(), true)).expect("merged").environment;
+    let own = merge([], context(&self::config(), true)).expect("merged").environment;
     assert_eq!(own["MESOS_SANDBOX"], "/mnt/mesos/sandbox");
-    let bare = merge(&[], context(&self::config(), false)).expect("merged").environment;
+    let bare = merge([], context(&self::config(), false)).expect("merged").environment;
     assert_eq!(bare["MESOS_SANDBOX"], "/host/sandbox");
     assert_eq!(bare["PATH"], DEFAULT_PATH);
     config.command.environment = environment(&[("PATH", "/mine"), ("MESOS_SANDBOX", "/mine")]);
-    let mine = merge(&contributions, context(&config, true)).expect("merged").environment;
+    let mine = merge(contributions, context(&config, true)).expect("merged").environment;
     assert_eq!((mine["PATH"].as_str(), mine["MESOS_SANDBOX"].as_str()), ("/mine", "/mine"));
 }
 
@@ -172,7 +173,7 @@ fn a_payload_begins_where_it_was_asked_to_else_where_its_image_says() {
         let mut config = config();
         config.working_directory.clone_from(asked);
         let info = LaunchInfo { working_directory: image.clone(), ..LaunchInfo::default() };
-        let merged = merge(&[("x", info)], context(&config, own_root)).expect("merged");
+        let merged = merge([("x", info)], context(&config, own_root)).expect("merged");
         assert_eq!(merged.working_directory, Some(expected.into()));
     }
 }
@@ -182,7 +183,7 @@ fn the_callers_user_wins_over_the_images() {
     let info = LaunchInfo { user: Some(User("image".to_owned())), ..LaunchInfo::default() };
     let mut config = config();
     let user = |config: &ContainerConfig| {
-        merge(&[("x", info.clone())], context(config, true)).expect("merged").user
+        merge([("x", info.clone())], context(config, true)).expect("merged").user
     };
     assert_eq!(user(&config), Some(User("image".to_owned())));
     config.command.user = Some("caller".to_owned());
@@ -193,7 +194,7 @@ fn the_callers_user_wins_over_the_images() {
 fn a_nul_byte_is_refused() {
     let mut config = config();
     config.command.environment = [("A".to_owned(), "b\0c".to_owned())].into();
-    let error = merge(&[], context(&config, true)).expect_err("refused");
+    let error = merge([], context(&config, true)).expect_err("refused");
     assert_eq!(error, MergeError::Nul("b\0c".to_owned()));
 }
 

@@ -30,7 +30,7 @@ fn merged(
     let contributions: Vec<(&str, LaunchInfo)> =
         ["first", "second"].into_iter().zip(infos.iter().cloned()).collect();
     let context = MergeContext { config, root, sandbox_directory: Path::new(SANDBOX), agent };
-    merge(&contributions, context)
+    merge(contributions, context)
 }
 
 fn variables(names: &[&str], value: &str) -> BTreeMap<String, String> {

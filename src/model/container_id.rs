@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -11,9 +12,10 @@ use crate::limits;
 ///
 /// Each level is 1 to [`limits::CONTAINER_ID_LENGTH_MAX`] bytes, is neither `.` nor `..`, and has no
 /// control character, `/`, `\`, `.` or white space. At most [`limits::NESTING_DEPTH_MAX`] levels.
+/// Cheap to clone: it goes with every message.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct ContainerId(Vec<String>);
+pub struct ContainerId(Arc<str>);
 
 /// Why a text is no container id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +58,7 @@ impl ContainerId {
     pub fn new(name: impl Into<String>) -> Result<Self, InvalidContainerId> {
         let name = name.into();
         validate_level(&name)?;
-        Ok(Self(vec![name]))
+        Ok(Self(name.into()))
     }
 
     /// The id of a container nested in this one.
@@ -65,29 +67,36 @@ impl ContainerId {
     pub fn child(&self, name: impl Into<String>) -> Result<Self, InvalidContainerId> {
         let name = name.into();
         validate_level(&name)?;
-        let depth = self.0.len() + 1;
+        let depth = self.levels().count() + 1;
         if depth > limits::NESTING_DEPTH_MAX {
             return Err(InvalidContainerId::TooDeep { depth });
         }
-        let mut levels = self.0.clone();
-        levels.push(name);
-        Ok(Self(levels))
+        Ok(Self(format!("{self}.{name}").into()))
     }
 
     /// The container that this one is nested in.
     pub fn parent(&self) -> Option<Self> {
-        let (_, parents) = self.0.split_last()?;
-        (!parents.is_empty()).then(|| Self(parents.to_vec()))
+        self.0.rsplit_once('.').map(|(parents, _)| Self(parents.into()))
     }
 
     /// The outermost ancestor; itself when top level.
     pub fn root(&self) -> Self {
-        Self(self.0[..1].to_vec())
+        Self(self.levels().next().unwrap_or_default().into())
     }
 
     /// The levels, outermost first; never empty.
-    pub fn levels(&self) -> &[String] {
+    pub fn levels(&self) -> impl Iterator<Item = &str> {
+        self.0.split('.')
+    }
+
+    /// All levels, joined with `.`.
+    pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The same text, shared.
+    pub(crate) fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
     }
 }
 
@@ -137,7 +146,7 @@ impl From<ContainerId> for String {
 
 impl fmt::Display for ContainerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join("."))
+        f.write_str(&self.0)
     }
 }
 

@@ -29,8 +29,8 @@ pub(crate) struct GetImage {
 impl Message for GetImage {
     type Reply = Result<StoredImage, Failure>;
 
-    fn subject(&self) -> Option<String> {
-        Some(self.reference.to_string())
+    fn subject(&self) -> Option<Arc<str>> {
+        Some(self.reference.to_string().into())
     }
 }
 

@@ -33,8 +33,8 @@ pub(crate) struct Provision {
 impl Message for Provision {
     type Reply = Result<Provisioned, Failure>;
 
-    fn subject(&self) -> Option<String> {
-        Some(self.container_id.to_string())
+    fn subject(&self) -> Option<Arc<str>> {
+        Some(self.container_id.shared())
     }
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Unprovision {
 impl Message for Unprovision {
     type Reply = Result<(), Failure>;
 
-    fn subject(&self) -> Option<String> {
-        Some(self.container_id.to_string())
+    fn subject(&self) -> Option<Arc<str>> {
+        Some(self.container_id.shared())
     }
 }

@@ -17,7 +17,7 @@ pub struct Seen {
     /// The label of the message.
     pub label: &'static str,
     /// What the message concerns.
-    pub subject: Option<String>,
+    pub subject: Option<Arc<str>>,
 }
 
 /// Which messages a rule is about; it starts with all.
@@ -180,7 +180,7 @@ impl Filter {
     /// The first rule that does not deliver decides; observers among the rules before it have seen the message.
     pub(crate) fn fate<'a>(
         &self,
-        seen: impl FnOnce() -> (&'a Arc<str>, &'static str, &'a Option<String>),
+        seen: impl FnOnce() -> (&'a Arc<str>, &'static str, &'a Option<Arc<str>>),
     ) -> Fate {
         if !self.is_installed() {
             return Fate::Deliver;

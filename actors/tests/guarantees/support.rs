@@ -1,5 +1,6 @@
 //! One actor for all tests: it does what the test's closures say.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -75,8 +76,8 @@ pub(crate) struct Note(pub String);
 impl Message for Note {
     type Reply = usize;
 
-    fn subject(&self) -> Option<String> {
-        Some(self.0.clone())
+    fn subject(&self) -> Option<Arc<str>> {
+        Some(self.0.as_str().into())
     }
 
     fn duplicate(&self) -> Option<Self> {

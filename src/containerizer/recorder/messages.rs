@@ -20,8 +20,8 @@ pub(crate) struct Create {
 impl Message for Create {
     type Reply = Result<(), Failure>;
 
-    fn subject(&self) -> Option<String> {
-        Some(self.container_id.to_string())
+    fn subject(&self) -> Option<Arc<str>> {
+        Some(self.container_id.shared())
     }
 }
 
@@ -38,8 +38,8 @@ pub(crate) struct Save {
 impl Message for Save {
     type Reply = Result<(), Failure>;
 
-    fn subject(&self) -> Option<String> {
-        Some(self.container_id.to_string())
+    fn subject(&self) -> Option<Arc<str>> {
+        Some(self.container_id.shared())
     }
 }
 
@@ -64,8 +64,8 @@ pub(crate) struct Conclude {
 impl Message for Conclude {
     type Reply = Result<(), Failure>;
 
-    fn subject(&self) -> Option<String> {
-        Some(self.record.container_id.to_string())
+    fn subject(&self) -> Option<Arc<str>> {
+        Some(self.record.container_id.shared())
     }
 }
 
@@ -88,7 +88,7 @@ pub(crate) enum Sandbox {
 impl Message for Discard {
     type Reply = Result<(), Failure>;
 
-    fn subject(&self) -> Option<String> {
-        Some(self.container_id.to_string())
+    fn subject(&self) -> Option<Arc<str>> {
+        Some(self.container_id.shared())
     }
 }

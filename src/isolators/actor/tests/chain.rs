@@ -123,9 +123,9 @@ async fn who_has_nothing_but_preparing_to_do_is_asked_nothing_else_and_is_rememb
 #[tokio::test]
 async fn an_undertaker_is_asked_of_a_container_that_it_may_have_had_a_part_in() {
     let world = World::new(true);
-    world.cleanup(vec![("brief".to_owned(), Vec::new())]).await;
-    world.cleanup(vec![("whole".to_owned(), b"null".to_vec())]).await;
+    world.cleanup([("brief".to_owned(), Vec::new())].into()).await;
+    world.cleanup([("whole".to_owned(), b"null".to_vec())].into()).await;
     // Its owner died before anybody could be asked what it remembers.
-    world.cleanup(Vec::new()).await;
+    world.cleanup(Remembered::default()).await;
     assert_eq!(world.end().await, ["cleanup whole", "cleanup whole"]);
 }
