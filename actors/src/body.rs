@@ -9,7 +9,7 @@ use crate::eventual::Promise;
 use crate::filter::Handling;
 use crate::host::Call;
 use crate::outcome::{Exit, Fault, panic_text};
-use crate::pid::{Core, What};
+use crate::pid::{Core, Urgent, What};
 use crate::process::{Handler, Message, Process, Reply};
 use crate::work::Unit;
 
@@ -156,17 +156,23 @@ impl<P: Process> Body<P> {
             if let Some(turn) = local {
                 self.turn(turn.label, turn.run);
             }
-            match urgent.as_ref().map(|urgent| &urgent.what) {
-                None => {}
-                Some(What::Timer(key)) => {
-                    if let Some((label, fire)) = self.cx.take_timer(*key) {
-                        self.turn(label, fire);
-                    }
-                }
-                Some(What::Exited(who, exit)) => {
-                    self.turn("exited", |process, cx| process.exited(cx, who, exit));
-                }
+            if let Some(Urgent { what, unit: _unit }) = urgent {
+                self.urgent(what);
             }
+        }
+    }
+
+    fn urgent(&mut self, what: What) {
+        let turn = match what {
+            What::Timer(key) => self.cx.take_timer(key),
+            What::Ended(key, outcome) => self.cx.take_wait(key, outcome),
+            What::Exited(who, exit) => {
+                self.turn("exited", |process, cx| process.exited(cx, &who, &exit));
+                None
+            }
+        };
+        if let Some((label, run)) = turn {
+            self.turn(label, run);
         }
     }
 

@@ -1,5 +1,6 @@
 //! What an actor can do from inside a turn.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
@@ -16,13 +17,15 @@ use tokio::task::AbortHandle;
 use crate::body::drop_caught;
 use crate::clock::{Due, TimerId};
 use crate::eventual::{Eventual, Token};
-use crate::outcome::{Exit, Fault, panic_text};
+use crate::outcome::{Exit, Fault, Lost, Outcome, panic_text};
 use crate::pid::{AnyPid, Core, Notice, Pid, What};
 use crate::process::Process;
 use crate::runtime::Runtime;
 use crate::work::{Counted, Unit};
 
 type Run<P> = Box<dyn FnOnce(&mut P, &mut Cx<P>)>;
+/// A turn that is due, with its label.
+type Turn<P> = (&'static str, Run<P>);
 type Task<P> = Pin<Box<dyn Future<Output = Run<P>>>>;
 
 /// An actor's context, handed to each of its turns.
@@ -37,6 +40,7 @@ struct Local<P: Process> {
     turns: RefCell<VecDeque<LocalTurn<P>>>,
     timers: RefCell<HashMap<u64, Timer<P>>>,
     tasks: RefCell<HashMap<u64, Running<P>>>,
+    waits: RefCell<HashMap<u64, Wait<P>>>,
     next_key: Cell<u64>,
 }
 
@@ -52,6 +56,12 @@ struct Timer<P: Process> {
     id: TimerId,
     label: &'static str,
     fire: Run<P>,
+}
+
+/// What follows the end of an eventual; it is handed the outcome, whose type it knows.
+struct Wait<P: Process> {
+    label: &'static str,
+    then: Box<dyn FnOnce(&mut P, &mut Cx<P>, Box<dyn Any + Send>)>,
 }
 
 struct Running<P: Process> {
@@ -70,6 +80,7 @@ impl<P: Process> Cx<P> {
             turns: RefCell::default(),
             timers: RefCell::default(),
             tasks: RefCell::default(),
+            waits: RefCell::default(),
             next_key: Cell::new(0),
         });
         Self { core, local, runtime }
@@ -148,6 +159,30 @@ impl<P: Process> Cx<P> {
         self.local.tasks.borrow_mut().insert(key, Running { future, driver });
     }
 
+    /// Hands the end of `eventual` to `then` as a turn of this actor, which goes on meanwhile: what
+    /// [`Cx::run`] does for any future, for less. `then` is dropped when the actor ends; that withdraws
+    /// nothing.
+    pub fn when<T: Send + 'static>(
+        &self,
+        label: &'static str,
+        eventual: Eventual<T>,
+        then: impl FnOnce(&mut P, &mut Self, Result<T, Lost>) + 'static,
+    ) {
+        let key = self.local.next_key();
+        let address = eventual.address();
+        let then = move |process: &mut P, cx: &mut Self, ended: Box<dyn Any + Send>| {
+            let ended = ended.downcast::<Outcome<T>>().expect("the outcome of this very eventual");
+            then(process, cx, ended.into_result_at(address.as_ref()));
+        };
+        self.local.waits.borrow_mut().insert(key, Wait { label, then: Box::new(then) });
+        let core = Arc::downgrade(&self.core);
+        eventual.hear(move |outcome| {
+            if let Some(core) = core.upgrade() {
+                core.push(What::Ended(key, Box::new(outcome)));
+            }
+        });
+    }
+
     /// Tells this actor's [`Process::exited`] when `who` ends, or at once if it has.
     pub fn watch(&self, who: &AnyPid) {
         let me = Arc::downgrade(&self.core);
@@ -179,9 +214,14 @@ impl<P: Process> Cx<P> {
         self.local.turns.borrow_mut().pop_front()
     }
 
-    pub(crate) fn take_timer(&self, key: u64) -> Option<(&'static str, Run<P>)> {
+    pub(crate) fn take_timer(&self, key: u64) -> Option<Turn<P>> {
         let timer = self.local.timers.borrow_mut().remove(&key)?;
         Some((timer.label, timer.fire))
+    }
+
+    pub(crate) fn take_wait(&self, key: u64, outcome: Box<dyn Any + Send>) -> Option<Turn<P>> {
+        let Wait { label, then } = self.local.waits.borrow_mut().remove(&key)?;
+        Some((label, Box::new(move |process, cx| then(process, cx, outcome))))
     }
 
     /// Drops all that is under way. The actor has ended.
@@ -195,6 +235,9 @@ impl<P: Process> Cx<P> {
             let future = running.future.take();
             drop_caught(future);
             running.driver.abort();
+        }
+        for (_, wait) in self.local.waits.take() {
+            drop_caught(wait.then);
         }
         for turn in self.local.turns.take() {
             drop_caught(turn);

@@ -104,7 +104,7 @@ impl<T: Send + 'static> Shared<T> {
         true
     }
 
-    /// Sends the outcome to `forward` instead of to whoever awaits.
+    /// Sends the outcome to `forward` instead of to whoever awaits. Called by whoever gives the outcome.
     fn forward(&self, forward: impl FnOnce(Outcome<T>) + Send + 'static) {
         let mut state = lock(&self.state);
         match state.outcome.take() {
@@ -286,7 +286,12 @@ impl<T: Send + 'static> Eventual<T> {
         });
     }
 
-    fn address(&self) -> Option<Address> {
+    /// Calls `heard` with the outcome, on the thread that gives it.
+    pub(crate) fn hear(self, heard: impl FnOnce(Outcome<T>) + Send + 'static) {
+        self.shared.forward(heard);
+    }
+
+    pub(crate) fn address(&self) -> Option<Address> {
         let ask = self.shared.ask.as_ref()?;
         Some(Address { to: ask.to.name_arc(), label: ask.label })
     }

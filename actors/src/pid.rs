@@ -1,5 +1,6 @@
 //! Addresses of actors: [`Pid`] knows the actor's type, [`Handle`] one message type, [`AnyPid`] neither.
 
+use std::any::Any;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -32,12 +33,14 @@ pub(crate) struct Core<P: Process> {
 pub(crate) struct Urgent {
     pub(crate) what: What,
     /// Held until it has been acted upon.
-    _unit: Unit,
+    pub(crate) unit: Unit,
 }
 
 pub(crate) enum What {
     Timer(u64),
     Exited(AnyPid, Exit),
+    /// What [`Cx::when`](crate::Cx::when) waits for has ended, by the number of the wait.
+    Ended(u64, Box<dyn Any + Send>),
 }
 
 impl<P: Process> Core<P> {
@@ -48,7 +51,7 @@ impl<P: Process> Core<P> {
 
     pub(crate) fn push(&self, what: What) {
         let unit = Unit::of(self.control.runtime.clock.work());
-        lock(&self.urgent).push_back(Urgent { what, _unit: unit });
+        lock(&self.urgent).push_back(Urgent { what, unit });
         self.kick();
     }
 

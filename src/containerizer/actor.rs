@@ -151,7 +151,7 @@ impl Containerizer {
             checkpoint::read::<checkpoint::ContainerV1>(&path)
         });
         self.rescuing.insert(id.clone(), Vec::new());
-        cx.run("rescue", reading.result(), move |containerizer: &mut Self, cx, read| {
+        cx.when("rescue", reading, move |containerizer: &mut Self, cx, read| {
             let found = read.ok().and_then(Result::ok).flatten();
             let (init, remembered) = match found {
                 Some(checkpoint) => (checkpoint.init, checkpoint.isolators),

@@ -144,7 +144,7 @@ impl ProvisionerActor {
         }
         self.assembling.insert(id.clone());
         let assembling = cx.blocking("bulk", "assemble", move |_| assemble());
-        cx.run("assemble", assembling.result(), move |provisioner: &mut Self, _, assembled| {
+        cx.when("assemble", assembling, move |provisioner: &mut Self, _, assembled| {
             provisioner.assembling.remove(&id);
             promise.set(flatten(Stage::Provision, assembled));
         });

@@ -269,7 +269,7 @@ impl Supervisor {
     /// Checkpoints, and publishes what happened once that is written.
     fn save(&mut self, cx: &mut Context, happened: Option<Happened>) {
         let (saving, state) = (self.saving(happened), self.state.name());
-        cx.run("save", saving.result(), move |supervisor: &mut Self, _, saved| {
+        cx.when("save", saving, move |supervisor: &mut Self, _, saved| {
             if let Err(failure) = flatten(Stage::Run, saved) {
                 tracing::warn!(container = %supervisor.id(), %failure.message, "not checkpointed");
             }

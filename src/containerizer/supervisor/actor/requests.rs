@@ -91,7 +91,7 @@ impl Handler<SetResources> for Supervisor {
         };
         let (promise, reply) = Reply::promised();
         let answer = self.lane.update.dispatch(update, limits::QUERY);
-        cx.run("update", answer.result(), move |supervisor: &mut Self, cx, answer| {
+        cx.when("update", answer, move |supervisor: &mut Self, cx, answer| {
             let updated = flatten(Stage::Run, answer).map(|remembered| {
                 supervisor.prepared.remembered = remembered;
                 supervisor.save(cx, None);
@@ -111,7 +111,7 @@ impl Handler<GetUsage> for Supervisor {
         };
         let (promise, reply) = Reply::promised();
         let answer: Eventual<Measured> = self.lane.measure.dispatch(measure, limits::QUERY);
-        cx.run("usage", answer.result(), move |_: &mut Self, _, answer| {
+        cx.when("usage", answer, move |_: &mut Self, _, answer| {
             promise.set(flatten(Stage::Run, answer.map(|measured| Ok(measured.usage))));
         });
         reply

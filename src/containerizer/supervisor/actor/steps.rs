@@ -50,7 +50,7 @@ impl Supervisor {
     ) {
         let attempt = self.attempt;
         self.discarder = Some(answer.discarder());
-        cx.run("settle", answer.result(), move |supervisor: &mut Self, cx, answer| {
+        cx.when("settle", answer, move |supervisor: &mut Self, cx, answer| {
             if supervisor.attempt != attempt {
                 return;
             }
@@ -68,7 +68,7 @@ impl Supervisor {
     fn provision(&mut self, cx: &mut Context) {
         let attempt = self.attempt;
         let creating = self.creating();
-        cx.run("create", creating.result(), move |supervisor: &mut Self, cx, created| {
+        cx.when("create", creating, move |supervisor: &mut Self, cx, created| {
             if supervisor.attempt != attempt {
                 return;
             }
@@ -134,7 +134,7 @@ impl Supervisor {
         };
         let attempt = self.attempt;
         let answer = self.lane.fork.dispatch(fork, limits::FORK);
-        cx.run("fork", answer.result(), move |supervisor: &mut Self, cx, answer| {
+        cx.when("fork", answer, move |supervisor: &mut Self, cx, answer| {
             // A late `Forked` is dropped here, and its init exits for want of a release.
             if supervisor.attempt != attempt {
                 return;
@@ -242,7 +242,7 @@ impl Supervisor {
         let kill = Kill { container_id: self.id().clone(), init: self.init };
         let attempt = self.attempt;
         let answer = self.lane.kill.dispatch(kill, limits::KILL + limits::QUERY);
-        cx.run("kill", answer.result(), move |supervisor: &mut Self, cx, answer| {
+        cx.when("kill", answer, move |supervisor: &mut Self, cx, answer| {
             if supervisor.attempt != attempt {
                 return;
             }
@@ -279,7 +279,7 @@ impl Supervisor {
         };
         let attempt = self.attempt;
         let answer = self.lane.measure.dispatch(measure, limits::QUERY);
-        cx.run("collect", answer.result(), move |supervisor: &mut Self, cx, answer| {
+        cx.when("collect", answer, move |supervisor: &mut Self, cx, answer| {
             if supervisor.attempt == attempt {
                 let Measured { usage, limitation } = answer.unwrap_or_else(|lost| {
                     tracing::warn!(container = %supervisor.id(), %lost, "final usage is lost");
@@ -301,7 +301,7 @@ impl Supervisor {
         };
         let attempt = self.attempt;
         let answer = self.lane.cleanup.dispatch(cleanup, limits::CLEANUP_ALL);
-        cx.run("cleanup", answer.result(), move |supervisor: &mut Self, cx, answer| {
+        cx.when("cleanup", answer, move |supervisor: &mut Self, cx, answer| {
             if supervisor.attempt != attempt {
                 return;
             }
