@@ -144,7 +144,7 @@ impl Ground {
             false => isolators::create_others(&host),
         };
         // Sandboxes whose remover died. Another process may be at it too: absent is fine.
-        let _ = fs::remove_dir_all(paths.trash());
+        let _ = linux::fs::remove_path(&paths.trash());
         let (records, numbering) = match looker {
             Looker::Agent => (read_records(paths)?, continue_numbering(paths)?),
             Looker::Run => (Vec::new(), Start::fresh()),

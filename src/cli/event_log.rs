@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use longshore::error;
 use longshore::events::Notice;
 use tokio::sync::{mpsc, oneshot};
 
@@ -76,7 +77,7 @@ impl EventLog {
         let Self { lines, written, path, .. } = self;
         drop(lines);
         if tokio::time::timeout(LAST_LINES, written).await.is_err() {
-            anstream::eprintln!("longshore: json-events {}: nobody reads it", path.display());
+            anstream::eprintln!("longshore: run: json-events {}: nobody reads it", path.display());
         }
     }
 }
@@ -103,6 +104,7 @@ fn write_all(path: &Path, file: Option<File>, mut lines: mpsc::Receiver<String>)
         Ok(())
     });
     if let Err(error) = written {
-        anstream::eprintln!("longshore: json-events {}: {error}", path.display());
+        let reason = error::plain(&error.to_string());
+        anstream::eprintln!("longshore: run: json-events {}: {reason}", path.display());
     }
 }

@@ -73,6 +73,7 @@ pub(crate) fn of_end(end: &End) -> Complaint {
     if !end.remaining.is_empty() {
         let code = payload_code(end).unwrap_or(NOT_STARTED);
         let cause = end.failure.as_ref().map_or("stuck", |failure| &failure.message);
+        let cause = if end.remaining.iter().any(|left| left == cause) { "stuck" } else { cause };
         let remaining = end.remaining.join(", ");
         let line = format!("{}: {cause}; remaining: {remaining}", Stage::Destroy);
         return Complaint::new(code, line);
@@ -206,5 +207,10 @@ mod tests {
         let complaint = of_end(&end);
         assert_eq!(complaint.code, 3);
         assert!(complaint.line.is_some_and(|line| line.contains("cgroup /sys/fs/cgroup/pids/x")));
+        let message = end.remaining[0].clone();
+        let stage = Stage::Destroy;
+        end.failure = Some(Failure { stage, kind: ErrorKind::Host, errno: None, message });
+        let line = of_end(&end).line.expect("something remains");
+        assert_eq!(line, "destroy: stuck; remaining: cgroup /sys/fs/cgroup/pids/x", "said once");
     }
 }

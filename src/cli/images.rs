@@ -5,7 +5,9 @@ use std::sync::Arc;
 use longshore::error::{Error, Stage};
 use longshore::limits;
 use longshore::model::{PullPolicy, signal_name};
-use longshore::provisioner::stores::{ImageRow, ImageStore, ProgressFn, Pruned, StoredImage};
+use longshore::provisioner::stores::{
+    ImageRow, ImageStore, ProgressFn, Pruned, StoreError, StoredImage,
+};
 
 use super::args::{Format, Images, Listing, ProgressKind, Prune, Pull};
 use super::exit::{self, Complaint};
@@ -100,8 +102,12 @@ fn existing(settings: &Settings) -> Result<Option<ImageStore>, Complaint> {
     }
 }
 
-fn failed(error: longshore::provisioner::stores::StoreError) -> Complaint {
-    Complaint::failed(&Error::wrap(Stage::Provision, error))
+fn failed(error: StoreError) -> Complaint {
+    match error {
+        // As of a `run`: nothing was begun.
+        StoreError::Reference { reason, .. } => Complaint::usage(format_args!("{reason}")),
+        error => Complaint::failed(&Error::wrap(Stage::Provision, error)),
+    }
 }
 
 /// Runs the futures of one command.

@@ -145,7 +145,7 @@ impl RunLock {
             let Ok(lock) = lock.claimed(paths, &id) else { continue };
             // Absent is fine; what cannot be removed now is found by the next one.
             let _ = fs::remove_file(paths.records().join(id.to_string()));
-            let _ = fs::remove_dir_all(paths.sandbox(&id));
+            let _ = linux::fs::remove_path(&paths.sandbox(&id));
             drop(lock);
         }
     }

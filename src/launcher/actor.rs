@@ -10,7 +10,7 @@ use longshore_actors::{Cx, Handler, Process, Reply};
 use super::messages::{Control, Forget, Fork, Forked, Kill, Report};
 use super::plan::{self, MergeContext, Root};
 use super::{AnyLauncher, Child, ChildControl, ChildReport, ForkRequest, StartFailure};
-use crate::error::{Classified, ErrorKind, Stage, failure};
+use crate::error::{Classified, Stage, failure};
 use crate::io::{self, Owner};
 use crate::limits;
 use crate::model::{AgentInfo, Failure, WaitStatus};
@@ -99,13 +99,9 @@ impl Report for ChildReport {
 
 /// What the init could not do; a program that is missing or no program is the caller's to mend.
 fn not_started(error: &StartFailure) -> Failure {
-    let kind = match error.exec {
-        true => ErrorKind::InvalidRequest,
-        false => error.kind(),
-    };
     Failure {
         stage: if error.exec { Stage::Exec } else { Stage::Start },
-        kind,
+        kind: error.kind(),
         errno: error.errno(),
         message: error.to_string(),
     }

@@ -182,6 +182,7 @@ impl ChildReport {
         StartFailure {
             step: step.map_or_else(|| "read the plan".to_owned(), Step::to_string),
             exec: matches!(step, Some(Step::Exec { .. })),
+            callers: matches!(step, Some(Step::Exec { .. } | Step::Chdir(_))),
             errno,
             status,
         }
@@ -195,6 +196,7 @@ fn killed(status: WaitStatus) -> StartFailure {
     StartFailure {
         step: format!("wait for the release (signal {signal})"),
         exec: false,
+        callers: false,
         errno,
         status: None,
     }
@@ -203,7 +205,8 @@ fn killed(status: WaitStatus) -> StartFailure {
 /// The init is gone, and said nothing.
 fn lost(errno: Option<i32>) -> StartFailure {
     let errno = errno.unwrap_or_else(|| Errno::SRCH.raw_os_error());
-    StartFailure { step: "hear from the init".to_owned(), exec: false, errno, status: None }
+    let step = "hear from the init".to_owned();
+    StartFailure { step, exec: false, callers: false, errno, status: None }
 }
 
 /// What the init's own end says of a payload of which nothing is known: killed, or a shell's code.

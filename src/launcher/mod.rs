@@ -88,6 +88,8 @@ pub struct StartFailure {
     pub step: String,
     /// The exec itself failed, not something before it.
     pub exec: bool,
+    /// The caller named what was tried: the program, or the working directory.
+    pub callers: bool,
     /// The kernel's error number; 0 beside a `status`.
     pub errno: i32,
     /// How a command ended that was to run before the payload.
@@ -115,8 +117,7 @@ impl StartFailure {
 
 impl Classified for StartFailure {
     fn kind(&self) -> ErrorKind {
-        match self.exec {
-            // The caller named the program.
+        match self.callers {
             true => ErrorKind::InvalidRequest,
             false => ErrorKind::Host,
         }

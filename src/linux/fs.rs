@@ -26,6 +26,7 @@ pub use copy::copy_content;
 pub(crate) use lock::{lock_byte, unlock_byte};
 pub use make::{
     CLOSED, PRIVATE, SANDBOX, SHARED, make_closed, make_directories, open_private, own_umask,
+    reserve,
 };
 pub use remove::{remove_path, remove_small, remove_tree};
 pub use rustix::fs::{FlockOperation, Stat};

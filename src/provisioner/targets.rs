@@ -110,7 +110,12 @@ impl Provisioner {
     /// Errors: `NotFound` if it has made nothing there; `Conflict` if something else is mounted over
     /// it. Repeatable after a failure.
     pub fn unprovision(&self, directory: &Path) -> Result<(), ProvisionError> {
-        let directory = whole(directory)?;
+        let directory = match whole(directory) {
+            Err(ProvisionError::File { error, .. }) if error.kind() == IoKind::NotFound => {
+                vanished(&self.paths, directory).ok_or_else(|| nothing_at(directory))?
+            }
+            directory => directory?,
+        };
         let owner = self.paths.provisioned_at(&directory);
         let _lock = lock(&owner)?;
         match read(&owner)? {
@@ -118,11 +123,7 @@ impl Provisioner {
             None => {
                 // A command that died before it had a record has left a lease at most.
                 clean(self, &owner)?;
-                Err(ProvisionError::Target {
-                    directory,
-                    reason: "no image was provisioned here".to_owned(),
-                    kind: ErrorKind::NotFound,
-                })
+                Err(nothing_at(&directory))
             }
         }
     }
@@ -235,6 +236,21 @@ fn whole(directory: &Path) -> Result<PathBuf, ProvisionError> {
     };
     let parent = std::fs::canonicalize(parent).map_err(ProvisionError::file(parent))?;
     Ok(parent.join(name))
+}
+
+fn nothing_at(directory: &Path) -> ProvisionError {
+    ProvisionError::Target {
+        directory: directory.to_owned(),
+        reason: "no image was provisioned here".to_owned(),
+        kind: ErrorKind::NotFound,
+    }
+}
+
+/// A directory that is on record, though not even its parent is there any more.
+fn vanished(paths: &Paths, directory: &Path) -> Option<PathBuf> {
+    let absolute = std::path::absolute(directory).ok()?;
+    let mut recorded = targets(paths).ok()?.into_iter();
+    recorded.find(|recorded| *recorded == absolute)
 }
 
 fn lock(owner: &Path) -> Result<NamedLock, ProvisionError> {

@@ -27,6 +27,7 @@ mod main_job;
 mod manners;
 mod mesos;
 mod odd;
+mod others;
 mod posix;
 mod pre_exec;
 mod pull;

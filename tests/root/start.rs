@@ -248,6 +248,7 @@ fn what_cannot_be_undone_is_named_and_the_next_destroy_goes_on() {
         let upper = job.status().expect("known").upper.clone().expect("the backend has one");
         let busy = upper.join("made");
         mount("none", &busy, "tmpfs", MountFlags::empty(), None).expect("root may mount");
+        std::fs::write(busy.join("precious"), "").expect("written");
         let error = within(job.destroy()).await.expect_err("its files are busy");
         assert_eq!(error.stage(), Stage::Destroy, "{error}");
         assert!(!error.remaining().is_empty(), "{error}");
@@ -264,6 +265,7 @@ fn what_cannot_be_undone_is_named_and_the_next_destroy_goes_on() {
         let again = within(job.destroy()).await.expect_err("nothing has changed");
         assert_eq!(again.remaining(), error.remaining());
 
+        assert!(busy.join("precious").is_file(), "what is mounted there is somebody's");
         unmount(&busy, UnmountFlags::empty()).expect("nobody uses it");
         let end = within(job.destroy()).await.expect("it can be undone now");
         assert_eq!(end.termination.expect("it ran").exit_code, 137);

@@ -457,6 +457,10 @@ fn a_process_killed_in_a_pull_leaves_nothing_that_is_trusted() {
         process.wait().expect("reaped");
         let store = ImageStore::open(StoreConfig::new(paths.store())).expect("the store opens");
         assert_eq!(staged(&paths.store()), 0, "what the dead one left is gone");
+        for part in ["leases", "pulls"] {
+            let left = std::fs::read_dir(paths.store().join(part)).expect("made").count();
+            assert_eq!(left, 0, "{part} of the dead one");
+        }
         let node = Node { store, paths };
         for layer in layers(&node) {
             assert!(layer.join("fs").is_dir() && layer.join("bytes").is_file());

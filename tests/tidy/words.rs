@@ -30,6 +30,15 @@ fn nothing_is_unwrapped() {
 }
 
 #[test]
+fn what_is_removed_is_removed_without_entering_mounts() {
+    let findings = find(&sources(), |source, index, word| {
+        let ours = source.path.starts_with("src/") && !source.lines[index].test;
+        ours && word.text == "remove_dir_all" && !source.path.contains("root_tests")
+    });
+    report(&findings, "`linux::fs::remove_path`: std empties what is mounted somewhere below");
+}
+
+#[test]
 fn tests_do_not_sleep() {
     let findings = find(&sources(), |source, index, word| {
         let waits = matches!(word.text, "sleep" | "sleep_ms" | "sleep_until") && is_call(word);

@@ -7,38 +7,54 @@ use std::path::{Path, PathBuf};
 use crate::checkpoint::{self, CheckpointError, RecordV1};
 use crate::error::{Classified, ErrorKind};
 use crate::limits;
+use crate::linux;
 use crate::linux::fs::{
-    CLOSED, SANDBOX, SHARED, make_closed, make_directories, own_umask, remove_small,
+    CLOSED, SANDBOX, SHARED, make_closed, make_directories, own_umask, remove_path, remove_small,
 };
 use crate::model::{ContainerId, Record};
 use crate::paths::Paths;
 
 /// A directory or file of ours that cannot be made or removed.
 #[derive(Debug, thiserror::Error)]
-#[error("{action} {path}: {error}")]
-pub(super) struct RecordError {
-    action: &'static str,
-    path: PathBuf,
-    #[source]
-    error: io::Error,
+pub(super) enum RecordError {
+    #[error("{action} {path}: {error}")]
+    File {
+        action: &'static str,
+        path: PathBuf,
+        #[source]
+        error: io::Error,
+    },
+    /// Something in it, such as a mount of somebody's.
+    #[error("remove {path}: {error}")]
+    Tree {
+        path: PathBuf,
+        #[source]
+        error: linux::Error,
+    },
 }
 
 impl Classified for RecordError {
     fn kind(&self) -> ErrorKind {
-        match self.error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Exhausted,
-            _ => ErrorKind::Host,
+        match self {
+            Self::File { error, .. } => match error.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::Exhausted,
+                _ => ErrorKind::Host,
+            },
+            Self::Tree { .. } => ErrorKind::Host,
         }
     }
 
     fn errno(&self) -> Option<String> {
-        let errno = self.error.raw_os_error()?;
+        let errno = match self {
+            Self::File { error, .. } => error.raw_os_error()?,
+            Self::Tree { error, .. } => error.errno.raw_os_error(),
+        };
         Some(format!("{:?}", nix::errno::Errno::from_raw(errno)))
     }
 }
 
 fn uncreated(path: &Path, error: io::Error) -> RecordError {
-    RecordError { action: "create", path: path.to_owned(), error }
+    RecordError::File { action: "create", path: path.to_owned(), error }
 }
 
 pub(super) fn remove_file(path: &Path) -> Result<(), RecordError> {
@@ -46,13 +62,13 @@ pub(super) fn remove_file(path: &Path) -> Result<(), RecordError> {
 }
 
 pub(super) fn remove_tree(path: &Path) -> Result<(), RecordError> {
-    absent_is_fine(path, fs::remove_dir_all(path))
+    remove_path(path).map_err(|error| RecordError::Tree { path: path.to_owned(), error })
 }
 
 fn absent_is_fine(path: &Path, result: io::Result<()>) -> Result<(), RecordError> {
     match result {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(RecordError { action: "remove", path: path.to_owned(), error })
+            Err(RecordError::File { action: "remove", path: path.to_owned(), error })
         }
         Ok(()) | Err(_) => Ok(()),
     }
@@ -147,6 +163,6 @@ fn doom(paths: &Paths, id: &ContainerId) -> Result<Option<PathBuf>, RecordError>
             let _ = fs::remove_dir(&trash);
             Ok(None)
         }
-        Err(error) => Err(RecordError { action: "remove", path: sandbox, error }),
+        Err(error) => Err(RecordError::File { action: "remove", path: sandbox, error }),
     }
 }

@@ -161,6 +161,9 @@ fn execute(plan: &Plan, op: &Op) -> Errno {
         // SAFETY: both arrays were made by the plan, which ends them with a null pointer.
         return unsafe { sys::exec(name, argv, envp) };
     }
+    if name.is_empty() {
+        return ENOENT;
+    }
     // As execvp(3): a file that is found and may not be executed is remembered, and the search
     // goes on.
     let mut refused = ENOENT;

@@ -41,6 +41,22 @@ pub fn own_umask() {
     }
 }
 
+/// Makes a file of at least `length` bytes that takes its room on the file system, unless it is there.
+///
+/// Kernel: fallocate(2). Errors: `StorageFull`; `Unsupported`, on file systems that cannot say so.
+pub fn reserve(path: &Path, length: u64) -> io::Result<()> {
+    let file = open_private(OpenOptions::new().write(true).create(true).truncate(false), path)?;
+    if file.metadata()?.len() >= length {
+        return Ok(());
+    }
+    let reserved = rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, length);
+    reserved.map_err(|errno| {
+        // Half of it is of no use.
+        let _ = fs::remove_file(path);
+        io::Error::from(errno)
+    })
+}
+
 /// Whether what is made with `mode` has it already.
 fn is_exact(mode: u32) -> bool {
     OWN_UMASK.get() && mode & UMASK == 0

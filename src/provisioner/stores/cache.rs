@@ -4,6 +4,7 @@
 //! <store>/
 //!   lock                          flock: shared to pin, exclusive to change the table or to prune
 //!   images.json                   normalised name -> digests of manifest, configuration, chain
+//!   images.reserve                room for a new table, so that a full disk can be pruned
 //!   blobs/<algorithm>/<hex>       manifests, indexes, configurations
 //!   layers/<algorithm>/<hex>/fs/  one layer by its chain id, whiteouts in overlay's form
 //!   layers/<algorithm>/<hex>/bytes  size of its files, decimal
@@ -61,6 +62,9 @@ pub(crate) enum Lock {
     /// Nobody else does anything meanwhile.
     Exclusive,
 }
+
+/// Bytes of a table of some hundred images.
+const TABLE_ROOM: u64 = 256 << 10;
 
 const PARTS: [&str; 8] = [
     "blobs/sha256",
@@ -127,12 +131,34 @@ impl Cache {
             return Ok(());
         }
         table.put(row);
-        table.write(&self.table_path())
+        table.write(&self.table_path())?;
+        self.reserve_room();
+        Ok(())
     }
 
-    /// Replaces the table; the caller holds the exclusive lock.
+    /// Replaces the table by a smaller one, also where the disk is full. The caller holds the exclusive
+    /// lock.
     pub(super) fn replace_table(&self, _guard: &Guard, table: &Table) -> Result<(), StoreError> {
-        table.write(&self.table_path())
+        let written = match table.write(&self.table_path()) {
+            Err(error) if error.is_for_want_of_room() => {
+                fs::remove_path(&self.reserve()).map_err(StoreError::kernel(&self.reserve()))?;
+                table.write(&self.table_path())
+            }
+            written => written,
+        };
+        self.reserve_room();
+        written
+    }
+
+    fn reserve(&self) -> PathBuf {
+        self.root.join("images.reserve")
+    }
+
+    /// As well as can be: without it only a prune of a full disk fails.
+    fn reserve_room(&self) {
+        if let Err(error) = fs::reserve(&self.reserve(), TABLE_ROOM) {
+            tracing::debug!(%error, "no room is reserved for the image table");
+        }
     }
 
     /// Where a manifest or configuration is, or would be.
@@ -250,8 +276,9 @@ impl Cache {
         Ok(())
     }
 
-    /// Removes staging of dead pulls, and trash.
+    /// Removes staging, leases and locks of dead pulls, and trash.
     fn sweep(&self) -> Result<(), StoreError> {
+        self.sweep_pulls()?;
         let staging = self.root.join("staging");
         if !names(&staging)?.is_empty() {
             let _guard = self.lock(Lock::Exclusive)?;
@@ -260,6 +287,16 @@ impl Cache {
             }
         }
         self.empty_trash()
+    }
+
+    /// Who pulls, or uses an image for a moment, has a lease; who died has left it.
+    fn sweep_pulls(&self) -> Result<(), StoreError> {
+        if self.has_leases_of_processes()? || !names(&self.root.join("pulls"))?.is_empty() {
+            let _guard = self.lock(Lock::Exclusive)?;
+            self.leased()?;
+            self.remove_dead_locks()?;
+        }
+        Ok(())
     }
 
     /// One name in staging: a lock file, with or without its directory, or a directory alone.

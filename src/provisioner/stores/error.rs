@@ -125,6 +125,11 @@ impl StoreError {
         let path = path.into();
         |error| Self::File { path, error }
     }
+
+    /// The file system has no room, or no inode.
+    pub(super) fn is_for_want_of_room(&self) -> bool {
+        matches!(self, Self::Kernel { error, .. } if error.errno == linux::fs::Errno::NOSPC)
+    }
 }
 
 impl Classified for StoreError {

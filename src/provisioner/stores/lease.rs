@@ -91,6 +91,12 @@ impl Cache {
         Ok(leased)
     }
 
+    /// Whether there are others than those of containers, which go with their containers.
+    pub(super) fn has_leases_of_processes(&self) -> Result<bool, StoreError> {
+        let of_container = |name: &std::ffi::OsString| name.to_string_lossy().starts_with("c-");
+        Ok(names(&self.leases())?.iter().any(|name| !of_container(name)))
+    }
+
     fn leases(&self) -> PathBuf {
         self.root().join("leases")
     }

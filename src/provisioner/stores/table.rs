@@ -64,8 +64,10 @@ impl Table {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
             result => result.map_err(StoreError::file(path))?,
         };
-        let table: Self = serde_json::from_slice(&bytes)
-            .map_err(|error| damaged(format!("the image table does not parse: {error}")))?;
+        let table: Self = serde_json::from_slice(&bytes).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            damaged(format!("the image table does not parse at line {line}, column {column}"))
+        })?;
         match table.version {
             VERSION => Ok(table),
             other => Err(damaged(format!("the image table has the unknown version {other}"))),

@@ -55,6 +55,39 @@ pub(super) const CASES: &[Case] = &[
         "configure: image reference …",
     )
     .saying(&["\"UPPER/Case\"", "upper-case"]),
+    refused(
+        "the same, to pull",
+        By(|scenery| pull(scenery, "UPPER/Case")),
+        125,
+        "configure: image reference …",
+    )
+    .saying(&["\"UPPER/Case\"", "upper-case"]),
+    refused(
+        "a file of something else, to pull from",
+        By(|scenery| {
+            let file = scenery.world.path().join("secret");
+            fs::write(&file, "hunter2 ".repeat(500)).expect("the world can be written");
+            let ended = pull(scenery, &format!("oci-archive:{}", file.display()));
+            assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
+            let ended = pull(scenery, &format!("docker-archive:{}", file.display()));
+            assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
+            run(scenery, &format!("oci-archive:{}", file.display()))
+        }),
+        125,
+        CORRUPT,
+    ),
+    refused(
+        "a table of images that somebody has edited",
+        By(|scenery| {
+            let store = scenery.world.work_dir().join("store");
+            fs::create_dir(&store).expect("the world can be written");
+            fs::write(store.join("images.json"), "{").expect("the world can be written");
+            run(scenery, "alpine")
+        }),
+        125,
+        "configure: … the image table …",
+    )
+    .saying(&["images.json"]),
     refused("a registry that is down", By(down), 125, "provision: image … cannot connect: …")
         .saying(&["connection refused"]),
     refused("the same, to pull from", By(down_pull), 1, "provision: image … cannot connect: …"),

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use super::{Act, Case, Scenery, refused, table, works};
 use crate::support::{Ended, finish};
 
-use Act::{By, Run};
+use Act::{Bare, By, Run};
 
 /// Takes memory until somebody stops it.
 macro_rules! hog {
@@ -119,6 +119,32 @@ pub(super) const CASES: &[Case] = &[
         "run: memory limit of … bytes reached: … the payload went on",
     )
     .printing("137 still here\n"),
+    refused(
+        "events that nobody has room for",
+        Bare(&["--json-events", "/dev/full", "--command", "true"]),
+        0,
+        "run: json-events … no space left on device",
+    ),
+    refused(
+        "a payload that leaves a mount in its sandbox",
+        By(|scenery| {
+            let ended = finish(
+                scenery
+                    .world
+                    .longshore("run")
+                    .args(["--command", "mkdir d && mount -t tmpfs none d && touch d/kept"]),
+            );
+            let trash = scenery.world.work_dir().join("trash");
+            let left =
+                fs::read_dir(trash).expect("made").next().expect("it is left").expect("read");
+            let mount = left.path().join("d");
+            assert!(mount.join("kept").is_file());
+            rustix::mount::unmount(&mount, rustix::mount::UnmountFlags::empty()).expect("unused");
+            ended
+        }),
+        0,
+        "destroy: remove … = EBUSY",
+    ),
 ];
 
 /// Runs a program of these bytes, which the image does not have.

@@ -83,7 +83,11 @@ impl Blobs {
         }
         let members = members(&file).map_err(|error| SourceError::Corrupt {
             object: path.display().to_string(),
-            reason: format!("it is no tar: {error}"),
+            // The parser's words would quote whatever file this is.
+            reason: match error.raw_os_error() {
+                Some(_) => format!("it cannot be read: {error}"),
+                None => "it is no tar".to_owned(),
+            },
         })?;
         Ok(Self::Archive { path: path.to_owned(), file: Arc::new(file), members })
     }
