@@ -24,6 +24,7 @@ use crate::runtime::Runtime;
 use crate::work::{Counted, Unit};
 
 type Run<P> = Box<dyn FnOnce(&mut P, &mut Cx<P>)>;
+type Then<P> = Box<dyn FnOnce(&mut P, &mut Cx<P>, Box<dyn Any + Send>)>;
 /// A turn that is due, with its label.
 type Turn<P> = (&'static str, Run<P>);
 type Task<P> = Pin<Box<dyn Future<Output = Run<P>>>>;
@@ -61,7 +62,7 @@ struct Timer<P: Process> {
 /// What follows the end of an eventual; it is handed the outcome, whose type it knows.
 struct Wait<P: Process> {
     label: &'static str,
-    then: Box<dyn FnOnce(&mut P, &mut Cx<P>, Box<dyn Any + Send>)>,
+    then: Then<P>,
 }
 
 struct Running<P: Process> {

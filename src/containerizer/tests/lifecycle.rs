@@ -157,6 +157,36 @@ async fn two_containers_do_not_disturb_each_other() {
 }
 
 #[tokio::test]
+async fn a_container_goes_to_the_lane_with_the_fewest_and_of_equals_to_the_first() {
+    let world = World::with_lanes(2);
+    let lane_of = |name: &str| {
+        let actors = world.runtime.actors();
+        let supervisor = format!("supervisor {name} #");
+        let found = actors.iter().find(|actor| actor.name.starts_with(&supervisor));
+        found.expect("it lives").arbiter
+    };
+    for (name, lane) in [("a", 0), ("b", 1), ("c", 0)] {
+        world.launch(World::config(name)).await;
+        assert_eq!(lane_of(name), ("kernel", lane), "{name}");
+    }
+    for name in ["a", "c"] {
+        world.host.exit(&World::id(name), 0);
+        world.log_until(&format!("{name} terminated exit_code=0")).await;
+        world.supervisors_ended(&format!("{name} #")).await;
+    }
+    // One after the other they stay where the caches are warm.
+    for name in ["d", "e"] {
+        world.launch(World::config(name)).await;
+        assert_eq!(lane_of(name), ("kernel", 0), "{name}");
+        world.host.exit(&World::id(name), 0);
+        world.log_until(&format!("{name} terminated exit_code=0")).await;
+        world.supervisors_ended(&format!("{name} #")).await;
+    }
+    let _ = world.ask(&World::id("b"), Destroy).await.await;
+    world.assert_clean().await;
+}
+
+#[tokio::test]
 async fn an_end_is_on_disk_and_survives_until_it_is_acknowledged() {
     let world = World::new();
     let id = World::id("a");

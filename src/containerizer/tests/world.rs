@@ -206,10 +206,15 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new() -> Self {
+        Self::with_lanes(1)
+    }
+
+    /// One whose containers have several lanes to be on.
+    pub(super) fn with_lanes(lanes: usize) -> Self {
         let clock = Clock::virtual_();
         let runtime = Runtime::builder()
             .group("main", 1)
-            .group("kernel", 1)
+            .group("kernel", lanes)
             .group("disk", 1)
             .lane("bulk", 1)
             .clock(clock.clone())
@@ -221,7 +226,7 @@ impl World {
         let log = Mutex::new(events.subscribe(Since::Now));
         let recorder = recorder(&runtime, &paths, &events);
         let rooms = Arc::new(rooms(&runtime, &host, &paths, &recorder));
-        let lanes = vec![lane(&runtime, &host, &recorder)];
+        let lanes = (0..lanes).map(|index| lane(&runtime, &host, &recorder, index)).collect();
         let hub = events.clone();
         let spawn =
             Spawn::new("containerizer", move || Containerizer::new(rooms, lanes, hub, Vec::new()));
@@ -306,16 +311,11 @@ impl World {
         lines
     }
 
-    /// Nothing of any container is left: not on the host, not on disk, no actor, no promise.
-    pub(super) async fn assert_clean(self) {
-        self.clock.settle().await;
-        assert_eq!(self.host.held(), Vec::<String>::new(), "held by the host");
-        let containers = self.directory.path().join("run/containers");
-        let left: Vec<_> = std::fs::read_dir(containers).into_iter().flatten().collect();
-        assert!(left.is_empty(), "runtime directories: {left:?}");
-        // An actor that was told to stop ends in a turn of its own, which is no outstanding work.
+    /// The supervisors of `name`, or of all, are gone, and the containerizer has heard of it. An actor
+    /// that was told to stop ends in a turn of its own, which is no outstanding work.
+    pub(super) async fn supervisors_ended(&self, name: &str) {
         for actor in self.runtime.actors() {
-            if actor.name.starts_with("supervisor") {
+            if actor.name.starts_with(&format!("supervisor {name}")) {
                 let ended = self.runtime.find(&actor.name).map(|pid| pid.exit());
                 if let Some(ended) = ended {
                     let ended = tokio::time::timeout(Duration::from_secs(10), ended).await;
@@ -323,6 +323,17 @@ impl World {
                 }
             }
         }
+        self.clock.settle().await;
+    }
+
+    /// Nothing of any container is left: not on the host, not on disk, no actor, no promise.
+    pub(super) async fn assert_clean(self) {
+        self.clock.settle().await;
+        assert_eq!(self.host.held(), Vec::<String>::new(), "held by the host");
+        let containers = self.directory.path().join("run/containers");
+        let left: Vec<_> = std::fs::read_dir(containers).into_iter().flatten().collect();
+        assert!(left.is_empty(), "runtime directories: {left:?}");
+        self.supervisors_ended("").await;
         let report = self.runtime.shutdown(ShutdownPlan::within(limits::SHUTDOWN)).await;
         assert!(report.is_clean(), "{report:?}");
     }
@@ -385,51 +396,52 @@ fn provisioned() -> Provisioned {
     }
 }
 
-fn lane(runtime: &Runtime, host: &Host, recorder: &Pid<Recorder>) -> Lane {
+fn lane(runtime: &Runtime, host: &Host, recorder: &Pid<Recorder>, index: usize) -> Lane {
     let each = || host.clone();
+    let name = |of: &str| format!("{of} #{index}");
     let (provision, unprovision, prepare, isolate) = (each(), each(), each(), each());
     let (update, cleanup, fork, kill, forget) = (each(), each(), each(), each(), each());
     Lane {
-        place: Placement::Group("main"),
+        place: Placement::Arbiter("kernel", index),
         create: recorder.handle(),
         save: recorder.handle(),
         conclude: recorder.handle(),
         publish: recorder.handle(),
-        provision: fake(runtime, "provisioner", move |m: Provision| {
+        provision: fake(runtime, &name("provisioner"), move |m: Provision| {
             let what = format!("rootfs {}", m.container_id);
             provision.hold("provision", Stage::Provision, what).map(|()| provisioned())
         }),
-        unprovision: fake(runtime, "provisioner undo", move |m: Unprovision| {
+        unprovision: fake(runtime, &name("provisioner undo"), move |m: Unprovision| {
             unprovision.let_go("unprovision", &format!("rootfs {}", m.container_id))
         }),
-        prepare: fake(runtime, "isolation", move |m: Prepare| {
+        prepare: fake(runtime, &name("isolation"), move |m: Prepare| {
             let what = format!("isolated {}", m.context.config.container_id);
             prepare.hold("prepare", Stage::Prepare, what).map(|()| Prepared::default())
         }),
-        isolate: fake(runtime, "isolation isolate", move |m: Isolate| {
+        isolate: fake(runtime, &name("isolation isolate"), move |m: Isolate| {
             drop(isolate.call("isolate", Stage::Isolate)?);
             Ok(Isolated { remembered: m.remembered, watches: Vec::new() })
         }),
-        update: fake(runtime, "isolation update", move |m: Update| {
+        update: fake(runtime, &name("isolation update"), move |m: Update| {
             drop(update.call("update", Stage::Run)?);
             Ok(m.remembered)
         }),
-        measure: fake(runtime, "isolation measure", move |_: Measure| Measured {
+        measure: fake(runtime, &name("isolation measure"), move |_: Measure| Measured {
             usage: Usage { cpu_ns: Some(7), ..Usage::default() },
             limitation: None,
         }),
-        cleanup: fake(runtime, "isolation undo", move |m: Cleanup| {
+        cleanup: fake(runtime, &name("isolation undo"), move |m: Cleanup| {
             let what = format!("isolated {}", m.container_id);
             cleanup.let_go("cleanup", &what).map_err(|failure| vec![failure])
         }),
-        fork: fake(runtime, "launcher", move |m: Fork| fork.fork(&m.config.container_id)),
-        kill: fake(runtime, "launcher undo", move |m: Kill| {
+        fork: fake(runtime, &name("launcher"), move |m: Fork| fork.fork(&m.config.container_id)),
+        kill: fake(runtime, &name("launcher undo"), move |m: Kill| {
             drop(kill.call("kill", Stage::Destroy)?);
             kill.exit(&m.container_id, 9);
             kill.lock().inits.remove(&m.container_id);
             Ok(())
         }),
-        forget: fake(runtime, "launcher forget", move |_: Forget| {
+        forget: fake(runtime, &name("launcher forget"), move |_: Forget| {
             forget.call("forget", Stage::Destroy).map(drop)
         }),
         actors: Arc::default(),
