@@ -46,7 +46,7 @@ fn what_a_payload_mounts_in_its_sandbox_is_not_removed_with_it() {
     assert_eq!(fs::read_to_string(precious.join("file")).expect("it is there"), "kept");
     unmounted(&left.join("d"));
     finish(world.longshore("run").args(["--command", "true"])).assert_code(0);
-    assert_eq!(trash(&world), [PathBuf::new(); 0]);
+    assert!(trash(&world).is_empty(), "{:?}", trash(&world));
     world.assert_clean();
 }
 
