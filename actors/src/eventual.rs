@@ -3,6 +3,8 @@
 //! An eventual ends in exactly one [`Outcome`]; a promise that is dropped unset ends it as abandoned, so nothing
 //! hangs because somebody died. A discard is a request: it marks the promise, whose owner decides what follows.
 
+mod discard;
+
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
@@ -16,6 +18,8 @@ use crate::crossings::{Crossings, Here};
 use crate::lock;
 use crate::outcome::{Address, Cause, Exit, Fault, Lost, Outcome};
 use crate::pid::AnyPid;
+
+pub use discard::{Discarder, Token};
 
 /// What an [`Eventual`] and its [`Promise`] share.
 pub(crate) struct Shared<T> {
@@ -322,50 +326,6 @@ impl<T> fmt::Debug for Eventual<T> {
             .field("done", &state.done)
             .field("discard", &state.discard)
             .finish_non_exhaustive()
-    }
-}
-
-/// Withdraws the work behind an [`Eventual`] that lives elsewhere.
-#[derive(Clone)]
-pub struct Discarder(Arc<dyn Discardable>);
-
-impl Discarder {
-    /// As [`Eventual::discard`].
-    pub fn discard(&self, cause: impl Into<Cause>) -> bool {
-        self.0.request_discard(cause.into())
-    }
-
-    /// Ends the eventual, since its worker is given up.
-    pub(crate) fn abandon(&self, exit: Exit) {
-        self.0.abandon_with(exit);
-    }
-}
-
-impl fmt::Debug for Discarder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Discarder").field(&self.0.discard_cause()).finish()
-    }
-}
-
-/// Tells a blocking job whether its asker still wants it.
-#[derive(Clone)]
-pub struct Token(Arc<dyn Discardable>);
-
-impl Token {
-    /// True when the job should stop as soon as it can.
-    pub fn is_discarded(&self) -> bool {
-        self.0.discard_cause().is_some()
-    }
-
-    /// Why it should stop.
-    pub fn cause(&self) -> Option<Cause> {
-        self.0.discard_cause()
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Token").field(&self.cause()).finish()
     }
 }
 
