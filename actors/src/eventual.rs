@@ -2,8 +2,17 @@
 //!
 //! An eventual ends in exactly one [`Outcome`]; a promise that is dropped unset ends it as abandoned, so nothing
 //! hangs because somebody died. A discard is a request: it marks the promise, whose owner decides what follows.
+//!
+//! Beneath: `discard` (its handles), `chain` (one eventual made of another), `within` (a deadline for any), `gather`
+//! (many made one), `repeat` (loops), `share` (one for many), `cascade` (how continuations run).
 
+mod cascade;
+mod chain;
 mod discard;
+mod gather;
+mod repeat;
+mod share;
+mod within;
 
 use std::fmt;
 use std::future::Future;
@@ -19,7 +28,11 @@ use crate::lock;
 use crate::outcome::{Address, Cause, Exit, Fault, Lost, Outcome};
 use crate::pid::AnyPid;
 
+pub(crate) use cascade::run as cascade;
 pub use discard::{Discarder, Token};
+pub use gather::{all, first_ok, settle_all};
+pub use repeat::loop_;
+pub use share::SharedEventual;
 
 /// What an [`Eventual`] and its [`Promise`] share.
 pub(crate) struct Shared<T> {
@@ -116,7 +129,10 @@ impl<T: Send + 'static> Shared<T> {
                 drop(state);
                 forward(outcome);
             }
-            None => state.forward = Some(Box::new(forward)),
+            None => {
+                assert!(!state.done, "an eventual was chained after it had given its outcome");
+                state.forward = Some(Box::new(forward));
+            }
         }
     }
 
@@ -129,7 +145,12 @@ impl<T: Send + 'static> Shared<T> {
                 hook(*cause);
             }
             None if state.done => {}
-            None => state.on_discard = Some(Box::new(hook)),
+            None => {
+                let replaced = state.on_discard.replace(Box::new(hook));
+                // What the old hook owns is dropped without the lock.
+                drop(state);
+                drop(replaced);
+            }
         }
     }
 

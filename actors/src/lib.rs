@@ -8,9 +8,10 @@
 //! # Layout
 //!
 //! In reading order: `process` (the traits), `outcome` and `eventual` (how things end), `pid` (addresses),
-//! `cx` (what a turn can do), `runtime`, `spawn`, `shutdown`, `clock`, `lanes` (blocking work), `filter` (tests).
+//! `cx` (what a turn can do), `runtime`, `spawn`, `shutdown`, `clock`, `lanes` (blocking work), `filter` (tests),
+//! `guard` (what undoes when dropped).
 //! Beneath: `control` (what is known about an actor without asking it), `gate` (the bound), `body` (its life), `seat` (arbiters),
-//! `work` (quiescence), `host` (the engine: besides `recipients`, the only module that names actix).
+//! `line` (who waits for what), `work` (quiescence), `host` (the engine: besides `recipients`, the only module that names actix).
 
 mod body;
 mod clock;
@@ -20,8 +21,10 @@ mod cx;
 mod eventual;
 mod filter;
 mod gate;
+mod guard;
 mod host;
 mod lanes;
+mod line;
 mod outcome;
 mod pid;
 mod process;
@@ -36,9 +39,11 @@ mod work;
 pub use clock::Clock;
 pub use control::{ActorStatus, Turn};
 pub use cx::{Cx, TimerKey};
-pub use eventual::{Discarder, Eventual, Promise, Token, promise};
+pub use eventual::{Discarder, Eventual, Promise, SharedEventual, Token, promise};
+pub use eventual::{all, first_ok, loop_, settle_all};
 #[cfg(feature = "testing")]
 pub use filter::{Fate, Filter, Match, Rule, Seen};
+pub use guard::{DiscardOnDrop, Guarded};
 pub use lanes::LaneStatus;
 pub use outcome::{Address, Cause, Exit, Fault, FaultKind, Lost, Outcome, Refusal, Refused};
 pub use pid::{AnyPid, Handle, Pid};

@@ -1,7 +1,9 @@
 //! What the runtime promises: one guarantee a file. `docs/runtime.md` numbers them and names these tests.
 
 mod actors_on_one_arbiter_share_it;
+mod any_eventual_can_have_a_deadline;
 mod blocking_work_has_its_lanes;
+mod chains_pass_on_what_happens;
 mod continuations_are_turns;
 mod crossings_are_counted;
 mod deadlines_do_not_need_the_callee;
@@ -12,8 +14,10 @@ mod kill_abandons_what_waits;
 mod lists_need_no_actor;
 mod lost_arbiters_are_replaced;
 mod mailboxes_are_bounded;
+mod many_become_one;
 mod names_are_unique_while_held;
 mod panics_stay_where_they_are;
+mod results_are_guards;
 mod shutdown_is_ordered;
 mod support;
 mod the_filter_decides;
