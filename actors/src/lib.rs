@@ -9,7 +9,7 @@
 //!
 //! In reading order: `process` (the traits), `outcome` and `eventual` (how things end), `pid` (addresses),
 //! `cx` (what a turn can do), `runtime`, `spawn`, `shutdown`, `clock`, `lanes` (blocking work), `filter` (tests),
-//! `guard` (what undoes when dropped).
+//! `sync` (locks, queues, sequences), `guard` (what undoes when dropped).
 //! Beneath: `control` (what is known about an actor without asking it), `gate` (the bound), `body` (its life), `seat` (arbiters),
 //! `line` (who waits for what), `work` (quiescence), `host` (the engine: besides `recipients`, the only module that names actix).
 
@@ -34,6 +34,7 @@ mod runtime;
 mod seat;
 mod shutdown;
 mod spawn;
+pub mod sync;
 mod work;
 
 pub use clock::Clock;

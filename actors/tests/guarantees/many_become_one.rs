@@ -67,7 +67,8 @@ fn answers_that_came_before_the_failure_are_dropped_and_so_undone() {
 
 #[test]
 fn a_discard_of_the_whole_goes_to_each_that_has_not_ended() {
-    let gather: [fn(Vec<Eventual<u8>>) -> Eventual<()>; 3] = [
+    type Gather = fn(Vec<Eventual<u8>>) -> Eventual<()>;
+    let gather: [Gather; 3] = [
         |eventuals| all(eventuals).map(drop),
         |eventuals| settle_all(eventuals).map(drop),
         |eventuals| first_ok(eventuals).map(drop),
