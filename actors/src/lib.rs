@@ -9,7 +9,7 @@
 //!
 //! In reading order: `process` (the traits), `outcome` and `eventual` (how things end), `pid` (addresses),
 //! `cx` (what a turn can do), `runtime`, `spawn`, `shutdown`, `clock`, `lanes` (blocking work), `filter` (tests),
-//! `sync` (locks, queues, sequences), `guard` (what undoes when dropped).
+//! `sync` (locks, queues, sequences), `guard` (what undoes when dropped), `subprocess` and `reap` (children).
 //! Beneath: `control` (what is known about an actor without asking it), `gate` (the bound), `body` (its life), `seat` (arbiters),
 //! `line` (who waits for what), `work` (quiescence), `host` (the engine: besides `recipients`, the only module that names actix).
 
@@ -28,12 +28,14 @@ mod line;
 mod outcome;
 mod pid;
 mod process;
+mod reap;
 #[cfg(feature = "actix")]
 pub mod recipients;
 mod runtime;
 mod seat;
 mod shutdown;
 mod spawn;
+mod subprocess;
 pub mod sync;
 mod work;
 
@@ -52,6 +54,7 @@ pub use process::{Handler, Message, Process, Reply};
 pub use runtime::{BuildError, Builder, Pending, ReplaceError, Runtime, SpawnError};
 pub use shutdown::{Offender, ShutdownPlan, ShutdownReport};
 pub use spawn::{CAPACITY_DEFAULT, Placement, Spawn};
+pub use subprocess::{Subprocess, SubprocessError};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -4,6 +4,7 @@ mod actors_on_one_arbiter_share_it;
 mod any_eventual_can_have_a_deadline;
 mod blocking_work_has_its_lanes;
 mod chains_pass_on_what_happens;
+mod children_are_reaped_by_handle;
 mod continuations_are_turns;
 mod crossings_are_counted;
 mod deadlines_do_not_need_the_callee;
