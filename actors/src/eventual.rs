@@ -121,17 +121,20 @@ impl<T: Send + 'static> Shared<T> {
         true
     }
 
-    /// Sends the outcome to `forward` instead of to whoever awaits. Called by whoever gives the outcome.
-    fn forward(&self, forward: impl FnOnce(Outcome<T>) + Send + 'static) {
+    /// Sends the outcome to `forward` instead of to whoever awaits; says who had given it, if it was there already.
+    fn forward(&self, forward: impl FnOnce(Outcome<T>) + Send + 'static) -> Option<Here> {
         let mut state = lock(&self.state);
         match state.outcome.take() {
             Some(outcome) => {
+                let given = state.given;
                 drop(state);
                 forward(outcome);
+                Some(given)
             }
             None => {
                 assert!(!state.done, "an eventual was chained after it had given its outcome");
                 state.forward = Some(Box::new(forward));
+                None
             }
         }
     }

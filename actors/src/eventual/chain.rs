@@ -88,10 +88,8 @@ impl<T: Send + 'static> Eventual<T> {
     /// The same, but a discard of it stops here and does not reach this one.
     pub fn shield(self) -> Self {
         let (promise, shielded) = self.derive();
-        self.shared.forward(move |outcome| {
-            cascade(move || {
-                promise.end(outcome);
-            });
+        self.end_with(move |outcome| {
+            promise.end(outcome);
         });
         shielded
     }
@@ -163,7 +161,11 @@ impl<T: Send + 'static> Eventual<T> {
 
     /// Hands the outcome to `end`, in a cascade.
     pub(crate) fn end_with(self, end: impl FnOnce(Outcome<T>) + Send + 'static) {
-        self.shared.forward(move |outcome| cascade(move || end(outcome)));
+        let given = self.shared.forward(move |outcome| cascade(move || end(outcome)));
+        // What comes later is handled by the thread that gives it.
+        if let Some(given) = given {
+            self.shared.note_taken(given);
+        }
     }
 
     /// A pair whose answer, if it crosses threads, is counted where that of this one would be.

@@ -10,7 +10,7 @@ use longshore_actors::{Cause, Eventual, Fault, Outcome, loop_, promise};
 
 #[test]
 fn a_loop_of_ready_steps_ends_at_its_break_without_needing_stack() {
-    let mut left = 200_000;
+    let mut left = 20_000;
     let counted = loop_(move || {
         left -= 1;
         Eventual::ready(if left == 0 { Break("done") } else { Continue(()) })

@@ -110,14 +110,14 @@ fn with_the_sequence_all_that_wait_are_discarded_and_the_one_that_runs_goes_on()
 }
 
 #[test]
-fn a_hundred_thousand_jobs_behind_one_need_no_more_stack_than_one() {
+fn ten_thousand_jobs_behind_one_need_no_more_stack_than_one() {
     let sequence = Sequence::new();
     let (work, eventual) = promise::<()>();
     drop(sequence.add(|| eventual));
-    let mut jobs: Vec<_> = (0..100_000).map(|n| sequence.add(move || Eventual::ready(n))).collect();
+    let mut jobs: Vec<_> = (0..10_000).map(|n| sequence.add(move || Eventual::ready(n))).collect();
     work.set(());
     let last = jobs.pop().map(Eventual::blocking_wait);
-    assert!(matches!(last, Some(Outcome::Ok(99_999))));
+    assert!(matches!(last, Some(Outcome::Ok(9_999))));
 }
 
 #[test]
