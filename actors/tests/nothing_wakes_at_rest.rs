@@ -1,5 +1,6 @@
 //! A runtime with nothing to do does nothing: none of its threads wakes.
 
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use longshore_actors::{Clock, Cx, Handler, Message, Process, Reply, Runtime, Spawn};
@@ -57,8 +58,13 @@ fn no_thread_wakes_while_nothing_happens() {
         answer.blocking_wait().into_result().expect("answered");
     }
     runtime.blocking("bulk", "nothing", |_| ()).blocking_wait().into_result().expect("it runs");
+    let mut command = Command::new("cat");
+    let child = runtime.subprocess(command.stdin(Stdio::piped()).stdout(Stdio::null()));
+    let child = child.expect("there is cat");
     pass(Duration::from_millis(200));
     let before = sleeps();
     pass(Duration::from_millis(500));
     assert_eq!(sleeps(), before);
+    // It goes on reading until its pipe is closed.
+    assert!(!child.status().is_done());
 }
