@@ -41,6 +41,8 @@ pub(crate) struct Shared<T> {
     ask: Option<Ask>,
     /// Where an answer that crosses threads is counted, if it is not that of a dispatch.
     crossings: Option<Crossings>,
+    /// The dispatch that this is derived from, for the texts of errors.
+    derived_from: Option<Box<Address>>,
 }
 
 /// A dispatch that waits for its answer.
@@ -85,7 +87,8 @@ impl<T> Default for State<T> {
 
 impl<T: Send + 'static> Shared<T> {
     fn new(ask: Option<Ask>) -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(State::default()), ask, crossings: None })
+        let state = Mutex::default();
+        Arc::new(Self { state, ask, crossings: None, derived_from: None })
     }
 
     /// Ends it. The first outcome counts, later ones are dropped.
@@ -316,12 +319,16 @@ impl<T: Send + 'static> Eventual<T> {
 
     /// Calls `heard` with the outcome, on the thread that gives it.
     pub(crate) fn hear(self, heard: impl FnOnce(Outcome<T>) + Send + 'static) {
-        self.shared.forward(heard);
+        if let Some(given) = self.shared.forward(heard) {
+            self.shared.note_taken(given);
+        }
     }
 
     pub(crate) fn address(&self) -> Option<Address> {
-        let ask = self.shared.ask.as_ref()?;
-        Some(Address { to: ask.to.name_arc(), label: ask.label })
+        match &self.shared.ask {
+            Some(ask) => Some(Address { to: ask.to.name_arc(), label: ask.label }),
+            None => self.shared.derived_from.as_deref().cloned(),
+        }
     }
 }
 
@@ -445,15 +452,23 @@ pub fn promise<T: Send + 'static>() -> (Promise<T>, Eventual<T>) {
 pub(crate) fn counted_promise<T: Send + 'static>(
     crossings: Crossings,
 ) -> (Promise<T>, Eventual<T>) {
-    let state = Mutex::new(State::default());
-    pair(Arc::new(Shared { state, ask: None, crossings: Some(crossings) }))
+    derived(Some(crossings), None)
+}
+
+/// A promise and its eventual for what is made of another.
+fn derived<T: Send + 'static>(
+    crossings: Option<Crossings>,
+    derived_from: Option<Box<Address>>,
+) -> (Promise<T>, Eventual<T>) {
+    pair(Arc::new(Shared { state: Mutex::default(), ask: None, crossings, derived_from }))
 }
 
 /// A promise and its eventual for a dispatch, which ends at `at` by the clock.
 pub(crate) fn asked<T: Send + 'static>(ask: Ask, at: Instant) -> (Promise<T>, Eventual<T>) {
     let id = ask.to.clock().reserve(at);
     let state = State { timer: Some(id), ..State::default() };
-    let shared = Arc::new(Shared { state: Mutex::new(state), ask: Some(ask), crossings: None });
+    let state = Mutex::new(state);
+    let shared = Arc::new(Shared { state, ask: Some(ask), crossings: None, derived_from: None });
     let due: Arc<dyn Due> = Arc::<Shared<T>>::clone(&shared);
     if let Some(ask) = &shared.ask {
         ask.to.clock().put(id, due);

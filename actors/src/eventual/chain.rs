@@ -4,6 +4,8 @@
 //! It must not block; an actor that wants it as a turn of its own uses [`Cx::run`](crate::Cx::run). Its panic is a
 //! failure of the derived eventual.
 //!
+//! The errors of what is derived from a dispatch name the same actor and message, until another eventual follows.
+//!
 //! A discard of the derived eventual travels up, to whatever it waits for at that time. It skips nothing: an answer
 //! that comes all the same goes to its continuation, because whoever holds what was produced has to deal with it.
 //! Where a chain may stop is written down, as [`Eventual::checkpoint`].
@@ -11,8 +13,9 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
-use super::{Discardable, Eventual, Promise, Shared, cascade, counted_promise, promise};
+use super::{Discardable, Eventual, Promise, Shared, cascade, derived};
 use crate::body::{panic_fault, run_caught};
+use crate::crossings::Crossings;
 use crate::lock;
 use crate::outcome::{Cause, Exit, Fault, Lost, Outcome};
 
@@ -30,8 +33,8 @@ impl<T: Send + 'static> Eventual<T> {
 
     /// What `f` makes of the answer. Any other end is passed on, and `f` is dropped.
     pub fn map<U: Send + 'static>(self, f: impl FnOnce(T) -> U + Send + 'static) -> Eventual<U> {
-        self.chain(|outcome, _| {
-            Next::Ended(answered(outcome).map_or_else(|end| end, |value| Outcome::Ok(f(value))))
+        self.pass_on(|outcome, _| {
+            answered(outcome).map_or_else(|end| end, |value| Outcome::Ok(f(value)))
         })
     }
 
@@ -76,18 +79,18 @@ impl<T: Send + 'static> Eventual<T> {
     /// this ends as discarded. An answer that holds something gives it back in its destructor: see
     /// [`Guarded`](crate::Guarded).
     pub fn checkpoint(self) -> Self {
-        self.chain(|outcome, promise| match (outcome, promise.discard_cause()) {
+        self.pass_on(|outcome, promise| match (outcome, promise.discard_cause()) {
             (Outcome::Ok(value), Some(cause)) => {
                 drop(value);
-                Next::Ended(Outcome::Discarded(cause))
+                Outcome::Discarded(cause)
             }
-            (outcome, _) => Next::Ended(outcome),
+            (outcome, _) => outcome,
         })
     }
 
     /// The same, but a discard of it stops here and does not reach this one.
     pub fn shield(self) -> Self {
-        let (promise, shielded) = self.derive();
+        let (promise, shielded) = self.derive_named();
         self.end_with(move |outcome| {
             promise.end(outcome);
         });
@@ -96,9 +99,9 @@ impl<T: Send + 'static> Eventual<T> {
 
     /// The same, after `f` has seen the end. A panic of `f` changes nothing, here and in the methods that follow.
     pub fn on_any(self, f: impl FnOnce(&Outcome<T>) + Send + 'static) -> Self {
-        self.chain(|outcome, _| {
+        self.pass_on(|outcome, _| {
             run_caught(|| f(&outcome));
-            Next::Ended(outcome)
+            outcome
         })
     }
 
@@ -139,11 +142,29 @@ impl<T: Send + 'static> Eventual<T> {
         })
     }
 
+    /// Another request may follow, whose errors are not those of this one.
     fn chain<U: Send + 'static>(
         self,
         next: impl FnOnce(Outcome<T>, &Promise<U>) -> Next<U> + Send + 'static,
     ) -> Eventual<U> {
-        let (promise, derived) = self.derive();
+        let pair = self.derive();
+        self.chain_in(pair, next)
+    }
+
+    /// It ends with the same request.
+    fn pass_on<U: Send + 'static>(
+        self,
+        end: impl FnOnce(Outcome<T>, &Promise<U>) -> Outcome<U> + Send + 'static,
+    ) -> Eventual<U> {
+        let pair = self.derive_named();
+        self.chain_in(pair, |outcome, promise| Next::Ended(end(outcome, promise)))
+    }
+
+    fn chain_in<U: Send + 'static>(
+        self,
+        (promise, derived): (Promise<U>, Eventual<U>),
+        next: impl FnOnce(Outcome<T>, &Promise<U>) -> Next<U> + Send + 'static,
+    ) -> Eventual<U> {
         promise.pass_discard_to(&self);
         self.end_with(move |outcome| {
             match catch_unwind(AssertUnwindSafe(|| next(outcome, &promise))) {
@@ -170,11 +191,17 @@ impl<T: Send + 'static> Eventual<T> {
 
     /// A pair whose answer, if it crosses threads, is counted where that of this one would be.
     pub(super) fn derive<U: Send + 'static>(&self) -> (Promise<U>, Eventual<U>) {
+        derived(self.crossings(), None)
+    }
+
+    /// The same, and its errors name what those of this one would.
+    pub(super) fn derive_named<U: Send + 'static>(&self) -> (Promise<U>, Eventual<U>) {
+        derived(self.crossings(), self.address().map(Box::new))
+    }
+
+    fn crossings(&self) -> Option<Crossings> {
         let asked = self.shared.ask.as_ref().map(|ask| ask.to.crossings());
-        match asked.or(self.shared.crossings.as_ref()) {
-            Some(crossings) => counted_promise(crossings.clone()),
-            None => promise(),
-        }
+        asked.or(self.shared.crossings.as_ref()).cloned()
     }
 
     /// Where a discard goes. Weak, so that what is derived keeps nothing alive: while it can still end, its promise

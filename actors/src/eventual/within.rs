@@ -11,13 +11,14 @@ impl<T: Send + 'static> Eventual<T> {
     /// The same, but after `limit` on `clock` it ends as discarded, by its deadline, whatever this one does. That one
     /// is discarded for the same cause, which its worker sees; an answer that comes later is dropped.
     ///
-    /// The error names who was asked what if this is a dispatch, and `request to somebody` where that is not known.
+    /// The error names who was asked what if this comes from a dispatch, and `request to somebody` where that is not
+    /// known.
     /// Until the end it keeps `clock` going. With one second or more it may end some 10 ms late.
     pub fn within(self, clock: &Clock, limit: Duration) -> Self {
         if self.is_done() {
             return self;
         }
-        let (promise, derived) = self.derive::<T>();
+        let (promise, derived) = self.derive_named::<T>();
         promise.pass_discard_to(&self);
         let (to, label) = match self.address() {
             Some(address) => (address.to, address.label),

@@ -280,6 +280,22 @@ fn a_chain_of_a_dispatch_names_the_actor_and_ends_with_it() {
     assert_eq!(lost.to_string(), "Do to a: the actor killed: enough");
 }
 
+#[tokio::test]
+async fn the_errors_of_a_chain_name_the_dispatch_until_something_else_follows() {
+    let world = World::real();
+    let pid = world.probe("a");
+    assert!(pid.kill("enough").await.is_ok());
+    let ask = || pid.dispatch(act(|_, _| 1), PATIENCE);
+    let text = async |eventual: Eventual<u8>| {
+        eventual.result().await.expect_err("it has been killed").to_string()
+    };
+    let named = "Do to a: the actor killed: enough";
+    assert_eq!(text(ask().map(|n| n + 1).on_ready(|_| ()).checkpoint().shield()).await, named);
+    let clock = world.runtime.clock();
+    assert_eq!(text(ask().map(|n| n + 1).within(&clock, PATIENCE)).await, named);
+    assert_eq!(text(ask().then(Eventual::ready)).await, "the actor killed: enough");
+}
+
 #[test]
 fn an_answer_taken_through_a_chain_on_another_thread_is_a_crossing() {
     let world = World::real();
