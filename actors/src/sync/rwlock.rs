@@ -31,8 +31,8 @@ enum Waiter<T: Send + Sync + 'static> {
 
 /// Somebody whose time has come, and what it gets.
 enum Grant<T: Send + Sync + 'static> {
-    Read(Promise<ReadGuard<T>>, Arc<T>),
-    Write(Promise<WriteGuard<T>>, Arc<T>),
+    Read(Promise<ReadGuard<T>>, ReadGuard<T>),
+    Write(Promise<WriteGuard<T>>, WriteGuard<T>),
 }
 
 impl<T: Send + Sync + 'static> RwLock<T> {
@@ -73,19 +73,14 @@ impl<T: Send + Sync + 'static> Inner<T> {
         let mut state = lock(&self.0);
         let result = change(&mut state);
         let mut unheard = Vec::new();
-        let granted = state.grant(&mut unheard);
+        let granted = state.grant(self, &mut unheard);
         // Who is let in may run at once, and ask again.
         drop(state);
         for grant in granted {
-            let inner = Arc::clone(self);
             match grant {
-                Grant::Read(promise, value) => {
-                    promise.set(ReadGuard { value: Some(value), inner });
-                }
-                Grant::Write(promise, value) => {
-                    promise.set(WriteGuard { value: Some(value), inner });
-                }
-            }
+                Grant::Read(promise, guard) => promise.set(guard),
+                Grant::Write(promise, guard) => promise.set(guard),
+            };
         }
         result
     }
@@ -93,7 +88,7 @@ impl<T: Send + Sync + 'static> Inner<T> {
 
 impl<T: Send + Sync + 'static> State<T> {
     /// Takes out of the line who can come in now. Who is not there any more goes to `unheard`.
-    fn grant(&mut self, unheard: &mut Vec<Waiter<T>>) -> Vec<Grant<T>> {
+    fn grant(&mut self, inner: &Arc<Inner<T>>, unheard: &mut Vec<Waiter<T>>) -> Vec<Grant<T>> {
         let mut granted = Vec::new();
         loop {
             let may = match self.line.first() {
@@ -108,10 +103,12 @@ impl<T: Send + Sync + 'static> State<T> {
                 (Waiter::Read(promise), Some(value)) if promise.is_heard() => {
                     self.readers += 1;
                     self.value = Some(Arc::clone(&value));
-                    granted.push(Grant::Read(promise, value));
+                    let inner = Arc::clone(inner);
+                    granted.push(Grant::Read(promise, ReadGuard { value: Some(value), inner }));
                 }
                 (Waiter::Write(promise), Some(value)) if promise.is_heard() => {
-                    granted.push(Grant::Write(promise, value));
+                    let inner = Arc::clone(inner);
+                    granted.push(Grant::Write(promise, WriteGuard { value: Some(value), inner }));
                 }
                 (gone, value) => {
                     self.value = value;
