@@ -62,6 +62,61 @@ fn the_end_of_the_actor_drops_what_it_awaits_before_anybody_hears_of_it() {
 }
 
 #[test]
+fn the_end_of_an_eventual_is_heard_as_a_turn_whenever_and_wherever_it_comes() {
+    let world = World::real();
+    let (pid, other) = (world.probe("a"), world.probe("b"));
+    let (late, eventual) = longshore_actors::promise::<u8>();
+    ask(&pid, move |_, cx| {
+        // State of the actor's own thread goes along.
+        let shared = Rc::new(Cell::new(1));
+        let inside = Rc::clone(&shared);
+        cx.when("there", longshore_actors::Eventual::ready(1_u8), move |probe, _, answer| {
+            inside.set(inside.get() + 1);
+            probe.say(format!("there: {}", answer.expect("it is")));
+        });
+        assert_eq!(shared.get(), 1, "not within the turn that asks");
+        cx.when("late", eventual, move |probe, _, answer| {
+            probe.say(format!("late: {} after {}", answer.expect("it came"), shared.get()));
+        });
+        let gone = other.dispatch(
+            act(|_, cx| -> u8 {
+                cx.stop();
+                panic!("before it answers")
+            }),
+            PATIENCE,
+        );
+        cx.when("gone", gone, |probe, _, answer| {
+            let error = answer.expect_err("it panicked").to_string();
+            probe.say(format!("gone: {}", error.contains("before it answers")));
+        });
+    });
+    assert_eq!(world.next(), "there: 1");
+    assert_eq!(world.next(), "gone: true");
+    late.set(7);
+    assert_eq!(world.next(), "late: 7 after 2");
+}
+
+#[test]
+fn what_follows_the_end_of_an_eventual_is_dropped_with_its_actor() {
+    struct Says(super::support::Log);
+    impl Drop for Says {
+        fn drop(&mut self) {
+            self.0.send("dropped".into()).expect("the test listens");
+        }
+    }
+    let world = World::real();
+    let pid = world.probe("a");
+    let (promise, eventual) = longshore_actors::promise::<u8>();
+    let says = Says(world.log.clone());
+    ask(&pid, move |_, cx| cx.when("never", eventual, move |_, _, _| drop(says)));
+    drop(pid.kill("enough"));
+    exit_of(&pid);
+    assert_eq!(world.so_far(), ["a finalizes: killed: enough", "dropped"]);
+    assert!(!promise.is_discarded(), "that withdraws nothing");
+    promise.set(1);
+}
+
+#[test]
 fn a_promise_held_by_what_was_dropped_names_the_exit() {
     let world = World::real();
     let pid = world.probe("a");
