@@ -337,6 +337,33 @@ impl Clock {
         crate::work::Settled(Arc::clone(work)).await;
     }
 
+    /// When the next timer is due.
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
+        let timers = lock(&self.shared.timers);
+        let never = self.shared.anchor.0 + NEVER;
+        let next = timers.queue.first_key_value().map(|(id, _)| id.0);
+        next.filter(|at| *at < never)
+    }
+
+    /// Moves to the next timer up to `target` without firing it; gives the nanoseconds since the clock's start.
+    pub(crate) fn turn_to_next(&self, target: Instant) -> Option<u64> {
+        let at = self.next_timer().filter(|at| *at <= target)?;
+        self.set_now(at);
+        Some(self.stamp())
+    }
+
+    /// Moves to `at`, never back.
+    pub(crate) fn set_now(&self, at: Instant) {
+        let mut timers = lock(&self.shared.timers);
+        timers.now = timers.now.max(at);
+    }
+
+    /// Fires the first timer that is due; true if there are more.
+    pub(crate) fn fire_due(&self) -> bool {
+        self.fire_next(self.now());
+        self.next_timer().is_some_and(|at| at <= self.now())
+    }
+
     /// Moves to the next timer up to `target` and fires it.
     fn fire_next(&self, target: Instant) -> bool {
         assert!(self.shared.work.is_some(), "only a virtual clock can be advanced");

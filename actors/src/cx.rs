@@ -1,7 +1,7 @@
 //! What an actor can do from inside a turn.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,10 +11,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::task::AbortHandle;
-
 use crate::body::drop_caught;
 use crate::clock::{Due, TimerId};
+use crate::engine;
 use crate::eventual::{Eventual, Token};
 use crate::outcome::{Exit, Fault, panic_text};
 use crate::pid::{AnyPid, Core, Notice, Pid, What};
@@ -35,8 +34,9 @@ pub struct Cx<P: Process> {
 /// What an actor has under way on its arbiter.
 struct Local<P: Process> {
     turns: RefCell<VecDeque<LocalTurn<P>>>,
-    timers: RefCell<HashMap<u64, Timer<P>>>,
-    tasks: RefCell<HashMap<u64, Running<P>>>,
+    /// In order of creation, which is the order in which the end of the actor drops them.
+    timers: RefCell<BTreeMap<u64, Timer<P>>>,
+    tasks: RefCell<BTreeMap<u64, Running<P>>>,
     next_key: Cell<u64>,
 }
 
@@ -57,7 +57,7 @@ struct Timer<P: Process> {
 struct Running<P: Process> {
     /// Emptied by the end of the actor, which drops the future there and then.
     future: Rc<RefCell<Option<Task<P>>>>,
-    driver: AbortHandle,
+    driver: engine::Task,
 }
 
 /// Names a timer of one actor.
@@ -144,7 +144,8 @@ impl<P: Process> Cx<P> {
         };
         // A task of the arbiter, not of the actix context: that polls all its futures at every wake.
         let counted = Counted::new(self.core.control.runtime.clock.work(), driver);
-        let driver = tokio::task::spawn_local(counted).abort_handle();
+        let control = &self.core.control;
+        let driver = control.seat.thread.spawn_local(&control.name, label, counted);
         self.local.tasks.borrow_mut().insert(key, Running { future, driver });
     }
 
@@ -177,6 +178,10 @@ impl<P: Process> Cx<P> {
 
     pub(crate) fn pop_turn(&self) -> Option<LocalTurn<P>> {
         self.local.turns.borrow_mut().pop_front()
+    }
+
+    pub(crate) fn has_turn(&self) -> bool {
+        !self.local.turns.borrow().is_empty()
     }
 
     pub(crate) fn take_timer(&self, key: u64) -> Option<(&'static str, Run<P>)> {

@@ -238,7 +238,7 @@ impl<T: Send + 'static> Eventual<T> {
     }
 
     /// Blocks this thread until the end. For callers outside any executor; an actor that does this blocks its
-    /// whole arbiter.
+    /// whole arbiter. In a simulation it panics: nobody else would ever run.
     pub fn blocking_wait(mut self) -> Outcome<T> {
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
         let mut cx = Context::from_waker(&waker);
@@ -246,8 +246,18 @@ impl<T: Send + 'static> Eventual<T> {
             if let Poll::Ready(outcome) = Pin::new(&mut self).poll(&mut cx) {
                 return outcome;
             }
+            #[cfg(feature = "testing")]
+            self.refuse_to_block();
             std::thread::park();
         }
+    }
+
+    /// In a simulation, where nobody else would ever run.
+    #[cfg(feature = "testing")]
+    fn refuse_to_block(&self) {
+        let asked = self.shared.ask.as_ref().is_some_and(|ask| ask.to.is_simulated());
+        let inside = crate::simulation::is_inside();
+        assert!(!asked && !inside, "blocks a simulation for ever: use `Simulation::block_on`");
     }
 
     /// Blocks this thread until the end, but no longer than until `at` in real time.
@@ -328,6 +338,12 @@ impl Discarder {
     /// As [`Eventual::discard`].
     pub fn discard(&self, cause: impl Into<Cause>) -> bool {
         self.0.request_discard(cause.into())
+    }
+
+    /// Why it was withdrawn, if it was.
+    #[cfg(feature = "testing")]
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        self.0.discard_cause()
     }
 
     /// Ends the eventual, since its worker is given up.

@@ -8,15 +8,18 @@
 //! # Layout
 //!
 //! In reading order: `process` (the traits), `outcome` and `eventual` (how things end), `pid` (addresses),
-//! `cx` (what a turn can do), `runtime`, `spawn`, `shutdown`, `clock`, `lanes` (blocking work), `filter` (tests).
+//! `cx` (what a turn can do), `builder`, `runtime`, `spawn`, `shutdown`, `clock`, `lanes` (blocking work), `filter` (tests).
 //! Beneath: `control` (what is known about an actor without asking it), `gate` (the bound), `body` (its life), `seat` (arbiters),
-//! `work` (quiescence), `host` (the engine: besides `recipients`, the only module that names actix).
+//! `work` (quiescence), `engine` (what runs actors), of which there are two: `host` (threads; besides `recipients`,
+//! the only module that names actix) and `simulation` (one thread and a seed, in tests).
 
 mod body;
+mod builder;
 mod clock;
 mod control;
 mod crossings;
 mod cx;
+mod engine;
 mod eventual;
 mod filter;
 mod gate;
@@ -30,9 +33,12 @@ pub mod recipients;
 mod runtime;
 mod seat;
 mod shutdown;
+#[cfg(feature = "testing")]
+mod simulation;
 mod spawn;
 mod work;
 
+pub use builder::{BuildError, Builder};
 pub use clock::Clock;
 pub use control::{ActorStatus, Turn};
 pub use cx::{Cx, TimerKey};
@@ -43,8 +49,10 @@ pub use lanes::LaneStatus;
 pub use outcome::{Address, Cause, Exit, Fault, FaultKind, Lost, Outcome, Refusal, Refused};
 pub use pid::{AnyPid, Handle, Pid};
 pub use process::{Handler, Message, Process, Reply};
-pub use runtime::{BuildError, Builder, Pending, ReplaceError, Runtime, SpawnError};
+pub use runtime::{Pending, ReplaceError, Runtime, SpawnError};
 pub use shutdown::{Offender, ShutdownPlan, ShutdownReport};
+#[cfg(feature = "testing")]
+pub use simulation::{NoSchedule, Random, Schedule, Simulation};
 pub use spawn::{CAPACITY_DEFAULT, Placement, Spawn};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

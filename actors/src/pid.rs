@@ -9,9 +9,10 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::control::{ActorStatus, Control};
 use crate::crossings::Crossings;
+use crate::engine::Door;
 use crate::eventual::{Ask, Eventual, asked, promise};
 use crate::filter::{Fate, Handling};
-use crate::host::{Call, Door};
+use crate::host::Call;
 use crate::lock;
 use crate::outcome::{Address, Exit, Fault, Refusal, Refused};
 use crate::process::{Handler, Message, Process};
@@ -71,6 +72,10 @@ impl<P: Process> Core<P> {
 
     pub(crate) fn pop_urgent(&self) -> Option<Urgent> {
         lock(&self.urgent).pop_front()
+    }
+
+    pub(crate) fn has_urgent(&self) -> bool {
+        !lock(&self.urgent).is_empty()
     }
 
     pub(crate) fn drop_urgent(&self) {
@@ -425,6 +430,11 @@ impl AnyPid {
 
     pub(crate) fn crossings(&self) -> &Crossings {
         &self.0.control().runtime.crossings
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn is_simulated(&self) -> bool {
+        matches!(self.0.control().runtime.engine, crate::engine::Engine::Simulated(_))
     }
 
     pub(crate) fn name_arc(&self) -> Arc<str> {

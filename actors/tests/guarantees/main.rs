@@ -15,6 +15,8 @@ mod mailboxes_are_bounded;
 mod names_are_unique_while_held;
 mod panics_stay_where_they_are;
 mod shutdown_is_ordered;
+mod simulations_are_replayed;
+mod simulations_run_the_same_actors;
 mod support;
 mod the_filter_decides;
 mod timers_run_on_the_clock;

@@ -1,0 +1,448 @@
+//! The machine of a simulation: what can run, and which of it goes next.
+//!
+//! Whatever runs is a *strand*: an actor, a future, a blocking job, the clock, the caller's own future. A strand
+//! goes on by steps, one at a time on one thread; what a step is, is its own affair. Strands are known by
+//! creation numbers, and no order here depends on an address or on a hash.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::task::Wake;
+
+use super::diagram::Trace;
+use super::random;
+use super::schedule::{Chooser, Schedule};
+use crate::body::drop_caught;
+use crate::crossings::Here;
+use crate::lock;
+
+/// Number of a strand, in order of creation.
+pub(crate) type Id = u32;
+
+/// Who acts between steps.
+pub(crate) const OUTSIDE: Id = Id::MAX;
+
+/// Number of a simulated thread of actors.
+pub(crate) type SeatId = u32;
+
+/// Where strands live that belong to no thread of actors.
+pub(crate) const NO_SEAT: SeatId = SeatId::MAX;
+
+/// What runs by steps.
+pub(crate) trait Strand {
+    fn step(&mut self) -> Stepped;
+}
+
+/// What a step did, and what comes next.
+pub(crate) struct Stepped {
+    pub(crate) next: Next,
+    pub(crate) label: &'static str,
+}
+
+pub(crate) enum Next {
+    /// It can go on at once.
+    Again,
+    /// Not before its bell rings.
+    Wait,
+    /// It is over.
+    Done,
+}
+
+/// Whose strand it is, for reports and diagrams.
+#[derive(Clone)]
+pub(crate) struct Who {
+    pub(crate) name: Arc<str>,
+    pub(crate) label: &'static str,
+}
+
+impl Who {
+    pub(crate) fn new(name: &str, label: &'static str) -> Self {
+        Self { name: name.into(), label }
+    }
+}
+
+/// The part of a simulation that runtime handles on any thread may know.
+pub(crate) struct Machine {
+    here: Here,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Who can run, in the order of waiting.
+    ready: Vec<Id>,
+    chooser: Chooser,
+    /// Who runs; between steps [`OUTSIDE`].
+    current: Id,
+    last: Id,
+    /// Whether the one that ran last is ready again.
+    last_is_ready: bool,
+    hash: u64,
+    next_id: Id,
+    next_seat: SeatId,
+    arrivals: BTreeMap<Id, Arrival>,
+    /// Nothing new is taken.
+    closed: bool,
+    /// A strand that another thread has woken.
+    foreign: Option<Id>,
+    trace: Option<Trace>,
+}
+
+/// A strand that has not run yet: it is made on the machine's thread.
+struct Arrival {
+    bell: Arc<Bell>,
+    seat: SeatId,
+    who: Who,
+    make: Box<dyn FnOnce() -> Box<dyn Strand> + Send>,
+}
+
+/// Makes a strand ready.
+pub(crate) struct Bell {
+    pub(crate) id: Id,
+    rung: AtomicBool,
+    machine: Weak<Machine>,
+}
+
+impl Bell {
+    pub(crate) fn ring(&self) {
+        if !self.rung.swap(true, Ordering::AcqRel)
+            && let Some(machine) = self.machine.upgrade()
+        {
+            machine.make_ready(self.id);
+        }
+    }
+
+    /// Heard: the next ring counts again.
+    pub(crate) fn hear(&self) {
+        self.rung.store(false, Ordering::Release);
+    }
+
+    /// Rung for good: its strand is over.
+    fn retire(&self) {
+        self.rung.store(true, Ordering::Release);
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.ring();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.ring();
+    }
+}
+
+impl Machine {
+    pub(crate) fn new(schedule: &Schedule) -> Arc<Self> {
+        let state = State {
+            ready: Vec::new(),
+            chooser: schedule.chooser(),
+            current: OUTSIDE,
+            last: OUTSIDE,
+            last_is_ready: false,
+            hash: 0,
+            next_id: 0,
+            next_seat: 0,
+            arrivals: BTreeMap::new(),
+            closed: false,
+            foreign: None,
+            trace: schedule.traced.then(Trace::default),
+        };
+        Arc::new(Self { here: Here::now(), state: Mutex::new(state) })
+    }
+
+    /// A bell for a new strand, not rung.
+    pub(crate) fn bell(self: &Arc<Self>, who: &Who) -> Arc<Bell> {
+        let mut state = lock(&self.state);
+        let id = state.next_id;
+        state.next_id += 1;
+        if let Some(trace) = &mut state.trace {
+            trace.name(id, who.clone());
+        }
+        Arc::new(Bell { id, rung: AtomicBool::new(false), machine: Arc::downgrade(self) })
+    }
+
+    pub(crate) fn next_seat(&self) -> SeatId {
+        let mut state = lock(&self.state);
+        state.next_seat += 1;
+        state.next_seat
+    }
+
+    /// Takes a strand that its first step makes. Dropped, with all it holds, if the machine has been closed.
+    pub(crate) fn arrive(
+        &self,
+        bell: Arc<Bell>,
+        seat: SeatId,
+        who: Who,
+        make: impl FnOnce() -> Box<dyn Strand> + Send + 'static,
+    ) {
+        let make = Box::new(make);
+        let arrival = Arrival { bell: Arc::clone(&bell), seat, who, make };
+        let mut state = lock(&self.state);
+        if state.closed {
+            drop(state);
+            drop(arrival);
+            return;
+        }
+        state.arrivals.insert(bell.id, arrival);
+        drop(state);
+        bell.ring();
+    }
+
+    fn make_ready(&self, id: Id) {
+        let mut state = lock(&self.state);
+        if Here::now() != self.here {
+            state.foreign.get_or_insert(id);
+        }
+        state.last_is_ready |= id == state.last;
+        state.ready.push(id);
+        let current = state.current;
+        if let Some(trace) = &mut state.trace {
+            trace.woken(current, id);
+        }
+    }
+
+    /// Chooses who goes next.
+    fn pick(&self) -> Option<Id> {
+        let mut state = lock(&self.state);
+        let state = &mut *state;
+        let last = state.last;
+        if let Some(foreign) = state.foreign {
+            panic!("strand {foreign} was woken by another thread, which no seed decides");
+        }
+        if state.ready.is_empty() {
+            return None;
+        }
+        let at = state.last_is_ready.then(|| state.ready.iter().rposition(|id| *id == last));
+        let index = state.chooser.choose(&state.ready, at.flatten());
+        let id = state.ready.remove(index);
+        state.last_is_ready = false;
+        (state.current, state.last) = (id, id);
+        if let Some(trace) = &mut state.trace {
+            trace.step(state.chooser.steps(), id);
+        }
+        Some(id)
+    }
+
+    /// Notes what a step was; nobody runs now.
+    fn note(&self, id: Id, label: &'static str) {
+        let mut state = lock(&self.state);
+        state.current = OUTSIDE;
+        state.hash = random::hash_text(random::hash(state.hash, u64::from(id)), label);
+        if let Some(trace) = &mut state.trace {
+            trace.did(id, label);
+        }
+    }
+
+    /// Time is part of the schedule.
+    pub(crate) fn note_time(&self, nanoseconds: u64) {
+        let mut state = lock(&self.state);
+        state.hash = random::hash(state.hash, nanoseconds);
+        if let Some(trace) = &mut state.trace {
+            trace.time(nanoseconds);
+        }
+    }
+
+    /// Whoever runs has put a message into the mailbox of `to`.
+    pub(crate) fn note_sent(&self, to: Id, label: &'static str) {
+        let mut state = lock(&self.state);
+        let current = state.current;
+        if let Some(trace) = &mut state.trace {
+            trace.sent(current, to, label);
+        }
+    }
+
+    pub(crate) fn with_trace<R>(&self, read: impl FnOnce(&Trace) -> R) -> Option<R> {
+        lock(&self.state).trace.as_ref().map(read)
+    }
+
+    pub(crate) fn hash(&self) -> u64 {
+        lock(&self.state).hash
+    }
+
+    pub(crate) fn steps(&self) -> u64 {
+        lock(&self.state).chooser.steps()
+    }
+
+    pub(crate) fn departures(&self) -> BTreeMap<u64, Id> {
+        lock(&self.state).chooser.departures().clone()
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        lock(&self.state).ready.is_empty()
+    }
+
+    fn ready(&self) -> Vec<Id> {
+        lock(&self.state).ready.clone()
+    }
+
+    fn take_arrival(&self, id: Id) -> Option<Arrival> {
+        lock(&self.state).arrivals.remove(&id)
+    }
+
+    fn first_arrival(&self) -> Option<Id> {
+        lock(&self.state).arrivals.first_key_value().map(|(id, _)| *id)
+    }
+
+    fn forget(&self, id: Id) {
+        lock(&self.state).ready.retain(|ready| *ready != id);
+    }
+}
+
+/// The part of a simulation that stays on its thread: the strands, which need not be `Send`.
+pub(crate) struct Local {
+    pub(crate) machine: Arc<Machine>,
+    strands: RefCell<BTreeMap<Id, Slot>>,
+}
+
+struct Slot {
+    /// Taken out while it runs.
+    strand: Option<Box<dyn Strand>>,
+    bell: Arc<Bell>,
+    seat: SeatId,
+    who: Who,
+}
+
+thread_local! {
+    /// The simulations whose code runs on this thread, innermost last.
+    static CURRENT: RefCell<Vec<Rc<Local>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// While it lives, its simulation is the current one of this thread.
+pub(crate) struct Entered(());
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let left = CURRENT.with(|current| current.borrow_mut().pop());
+        drop(left);
+    }
+}
+
+/// True in the code of a simulated strand.
+pub(crate) fn is_inside() -> bool {
+    CURRENT.with(|current| !current.borrow().is_empty())
+}
+
+/// The simulation whose code this is.
+pub(crate) fn current() -> Option<Rc<Local>> {
+    CURRENT.with(|current| current.borrow().last().cloned())
+}
+
+impl Local {
+    pub(crate) fn new(machine: &Arc<Machine>) -> Rc<Self> {
+        Rc::new(Self { machine: Arc::clone(machine), strands: RefCell::default() })
+    }
+
+    pub(crate) fn enter(self: &Rc<Self>) -> Entered {
+        CURRENT.with(|current| current.borrow_mut().push(Rc::clone(self)));
+        Entered(())
+    }
+
+    /// Adds a strand that waits for its bell.
+    pub(crate) fn add(&self, bell: Arc<Bell>, seat: SeatId, who: Who, strand: Box<dyn Strand>) {
+        let slot = Slot { strand: Some(strand), bell: Arc::clone(&bell), seat, who };
+        self.strands.borrow_mut().insert(bell.id, slot);
+    }
+
+    /// One step of whoever is chosen; a strand that is not in here is the caller's, who gets its number.
+    pub(crate) fn step(&self) -> Step {
+        let Some(id) = self.machine.pick() else { return Step::Settled };
+        if let Some(arrival) = self.machine.take_arrival(id) {
+            let Arrival { bell, seat, who, make } = arrival;
+            self.add(bell, seat, who, make());
+        }
+        let taken = self.strands.borrow_mut().get_mut(&id).and_then(|slot| {
+            slot.bell.hear();
+            slot.strand.take()
+        });
+        let Some(mut strand) = taken else { return Step::Callers(id) };
+        let stepped = strand.step();
+        match stepped.next {
+            Next::Done => {
+                drop_caught(strand);
+                self.remove(id);
+            }
+            Next::Again | Next::Wait => self.put_back(id, strand, &stepped.next),
+        }
+        self.machine.note(id, stepped.label);
+        Step::Taken
+    }
+
+    /// The caller's own strand has made its step.
+    pub(crate) fn note_callers(&self, id: Id) {
+        self.machine.note(id, "outside");
+    }
+
+    fn put_back(&self, id: Id, strand: Box<dyn Strand>, next: &Next) {
+        let mut strands = self.strands.borrow_mut();
+        let Some(slot) = strands.get_mut(&id) else {
+            // It was removed by its own step.
+            drop(strands);
+            drop_caught(strand);
+            return;
+        };
+        slot.strand = Some(strand);
+        if matches!(next, Next::Again) {
+            slot.bell.ring();
+        }
+    }
+
+    /// Takes a strand away and drops it.
+    pub(crate) fn remove(&self, id: Id) {
+        let removed = self.strands.borrow_mut().remove(&id);
+        if let Some(slot) = removed {
+            slot.bell.retire();
+            drop_caught(slot);
+        }
+        if let Some(arrival) = self.machine.take_arrival(id) {
+            arrival.bell.retire();
+            drop_caught(arrival);
+        }
+        self.machine.forget(id);
+    }
+
+    /// Drops what lives on a simulated thread, oldest first.
+    pub(crate) fn remove_seat(&self, seat: SeatId) {
+        let strands = self.strands.borrow();
+        let here = strands.iter().filter(|(_, slot)| slot.seat == seat).map(|(id, _)| *id);
+        let mut ids: Vec<Id> = here.collect();
+        drop(strands);
+        let state = lock(&self.machine.state);
+        let coming = state.arrivals.iter().filter(|(_, arrival)| arrival.seat == seat);
+        ids.extend(coming.map(|(id, _)| *id));
+        drop(state);
+        ids.sort_unstable();
+        ids.into_iter().for_each(|id| self.remove(id));
+    }
+
+    /// Drops everything, oldest first, and takes nothing new.
+    pub(crate) fn close(&self) {
+        lock(&self.machine.state).closed = true;
+        loop {
+            let strand = self.strands.borrow().first_key_value().map(|(id, _)| *id);
+            let Some(id) = strand.or_else(|| self.machine.first_arrival()) else { return };
+            self.remove(id);
+        }
+    }
+
+    /// Names of who could go on, for the report that they do so for ever.
+    pub(crate) fn names_of_ready(&self) -> Vec<String> {
+        let strands = self.strands.borrow();
+        let names = self.machine.ready().into_iter().filter_map(|id| {
+            strands.get(&id).map(|slot| format!("{} ({})", slot.who.name, slot.who.label))
+        });
+        names.take(8).collect()
+    }
+}
+
+/// What [`Local::step`] has done.
+pub(crate) enum Step {
+    /// Nothing can run.
+    Settled,
+    /// Somebody went on by one step.
+    Taken,
+    /// It is the turn of a strand that the caller keeps.
+    Callers(Id),
+}

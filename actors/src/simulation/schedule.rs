@@ -1,0 +1,280 @@
+//! Schedules: in which order what can run does.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use super::random::Random;
+
+/// In which order a simulation runs what can run.
+///
+/// The *usual* order lets whoever runs go on for as long as it can, then whoever has waited longest. A schedule
+/// is known by its departures from it, so a recorded one is short, and short ones are easy to read. Its text form
+/// can be pasted into a test: `"recorded 7: 12>4 19>2".parse()`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    pub(crate) seed: u64,
+    pub(crate) kind: Kind,
+    pub(crate) traced: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Random,
+    Pct {
+        depth: usize,
+        steps: u64,
+    },
+    /// By number of the step, who goes instead of the usual one.
+    Recorded(Arc<BTreeMap<u64, u32>>),
+}
+
+impl Schedule {
+    /// At each step everybody who can run is as likely as the others.
+    pub fn random(seed: u64) -> Self {
+        Self { seed, kind: Kind::Random, traced: false }
+    }
+
+    /// Probabilistic concurrency testing: everybody has a priority by chance, the highest runs, and at
+    /// `depth - 1` steps by chance among the first `steps` whoever runs falls behind all others. A bug that needs
+    /// `depth` turns in one order among n is found with a chance of at least 1/(n·steps^(depth-1)) a run,
+    /// whatever else goes on.
+    pub fn pct(seed: u64, depth: usize, steps: u64) -> Self {
+        Self { seed, kind: Kind::Pct { depth: depth.max(1), steps: steps.max(1) }, traced: false }
+    }
+
+    /// The usual order. The seed is for the choices of the test itself.
+    pub fn usual(seed: u64) -> Self {
+        Self::recorded(seed, BTreeMap::new())
+    }
+
+    pub(crate) fn recorded(seed: u64, departures: BTreeMap<u64, u32>) -> Self {
+        Self { seed, kind: Kind::Recorded(Arc::new(departures)), traced: false }
+    }
+
+    /// Keeps what happens for [`Simulation::diagram`](crate::Simulation::diagram); costs time and memory.
+    pub fn traced(mut self) -> Self {
+        self.traced = true;
+        self
+    }
+
+    /// The seed that it was made with.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// How often it departs from the usual order; known of recorded ones only.
+    pub fn switches(&self) -> Option<usize> {
+        match &self.kind {
+            Kind::Recorded(departures) => Some(departures.len()),
+            Kind::Random | Kind::Pct { .. } => None,
+        }
+    }
+
+    pub(crate) fn departures(&self) -> BTreeMap<u64, u32> {
+        match &self.kind {
+            Kind::Recorded(departures) => BTreeMap::clone(departures),
+            Kind::Random | Kind::Pct { .. } => BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn chooser(&self) -> Chooser {
+        let random = Random::named(self.seed, "schedule");
+        let policy = match &self.kind {
+            Kind::Random => Policy::Random(random),
+            Kind::Pct { depth, steps } => Policy::Pct(Pct::new(random, *depth, *steps)),
+            Kind::Recorded(departures) => Policy::Follow(Arc::clone(departures)),
+        };
+        Chooser { policy, step: 0, departures: BTreeMap::new() }
+    }
+}
+
+impl From<u64> for Schedule {
+    fn from(seed: u64) -> Self {
+        Self::random(seed)
+    }
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seed = self.seed;
+        match &self.kind {
+            Kind::Random => write!(f, "random {seed}"),
+            Kind::Pct { depth, steps } => write!(f, "pct {seed} depth {depth} steps {steps}"),
+            Kind::Recorded(departures) => {
+                write!(f, "recorded {seed}:")?;
+                departures.iter().try_for_each(|(step, who)| write!(f, " {step}>{who}"))
+            }
+        }
+    }
+}
+
+/// A text that is no schedule.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a schedule: {0}")]
+pub struct NoSchedule(String);
+
+impl FromStr for Schedule {
+    type Err = NoSchedule;
+
+    fn from_str(text: &str) -> Result<Self, NoSchedule> {
+        parse(text).ok_or_else(|| NoSchedule(text.to_owned()))
+    }
+}
+
+fn parse(text: &str) -> Option<Schedule> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    match words.as_slice() {
+        ["random", seed] => Some(Schedule::random(seed.parse().ok()?)),
+        ["pct", seed, "depth", depth, "steps", steps] => {
+            Some(Schedule::pct(seed.parse().ok()?, depth.parse().ok()?, steps.parse().ok()?))
+        }
+        ["recorded", seed, departures @ ..] => {
+            let seed = seed.strip_suffix(':')?.parse().ok()?;
+            let departures = departures.iter().map(|word| {
+                let (step, who) = word.split_once('>')?;
+                Some((step.parse().ok()?, who.parse().ok()?))
+            });
+            Some(Schedule::recorded(seed, departures.collect::<Option<_>>()?))
+        }
+        _ => None,
+    }
+}
+
+/// Chooses who goes next, and notes where that is not the usual one.
+pub(crate) struct Chooser {
+    policy: Policy,
+    step: u64,
+    departures: BTreeMap<u64, u32>,
+}
+
+enum Policy {
+    Random(Random),
+    Pct(Pct),
+    Follow(Arc<BTreeMap<u64, u32>>),
+}
+
+impl Chooser {
+    /// An index into `ready`, which is in the order of waiting and not empty; `last` is where whoever ran last
+    /// stands in it.
+    pub(crate) fn choose(&mut self, ready: &[u32], last: Option<usize>) -> usize {
+        let usual = last.unwrap_or(0);
+        let index = match &mut self.policy {
+            Policy::Random(_) if ready.len() == 1 => 0,
+            Policy::Random(random) => random.below(ready.len()),
+            Policy::Pct(pct) => pct.choose(ready, self.step),
+            Policy::Follow(departures) => {
+                let wanted = departures.get(&self.step);
+                let wanted = wanted.and_then(|who| ready.iter().position(|id| id == who));
+                wanted.unwrap_or(usual)
+            }
+        };
+        if index != usual {
+            self.departures.insert(self.step, ready[index]);
+        }
+        self.step += 1;
+        index
+    }
+
+    pub(crate) fn steps(&self) -> u64 {
+        self.step
+    }
+
+    pub(crate) fn departures(&self) -> &BTreeMap<u64, u32> {
+        &self.departures
+    }
+}
+
+/// Priorities by chance, with change points.
+struct Pct {
+    random: Random,
+    /// By number of who runs. Above [`BEHIND`] from the start, below after a change.
+    priorities: BTreeMap<u32, u64>,
+    changes: Vec<u64>,
+}
+
+/// Whoever has a priority below this was put behind the others.
+const BEHIND: u64 = 1 << 32;
+
+impl Pct {
+    fn new(mut random: Random, depth: usize, steps: u64) -> Self {
+        let range = usize::try_from(steps).unwrap_or(usize::MAX);
+        let mut changes: Vec<u64> = (1..depth).map(|_| random.below(range) as u64).collect();
+        changes.sort_unstable();
+        Self { random, priorities: BTreeMap::new(), changes }
+    }
+
+    fn choose(&mut self, ready: &[u32], step: u64) -> usize {
+        for id in ready {
+            let random = &mut self.random;
+            self.priorities.entry(*id).or_insert_with(|| random.number() | BEHIND);
+        }
+        let mut index = self.highest(ready);
+        while self.changes.first().is_some_and(|change| *change <= step) {
+            self.changes.remove(0);
+            // Each change puts its victim behind those of the changes before.
+            self.priorities.insert(ready[index], self.changes.len() as u64);
+            index = self.highest(ready);
+        }
+        index
+    }
+
+    fn highest(&self, ready: &[u32]) -> usize {
+        // By number where two priorities are equal, never by place.
+        let rank = |index: &usize| (self.priorities.get(&ready[*index]), ready[*index]);
+        (0..ready.len()).max_by_key(rank).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Chooser, Schedule};
+
+    fn run(chooser: &mut Chooser, rounds: usize) -> Vec<u32> {
+        let mut last = None;
+        (0..rounds)
+            .map(|_| {
+                let index = chooser.choose(&[10, 11, 12], last);
+                last = Some(index);
+                [10, 11, 12][index]
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_schedule_is_its_text() {
+        for text in ["random 7", "pct 7 depth 3 steps 100", "recorded 7: 1>2 30>4", "recorded 7:"] {
+            let schedule: Schedule = text.parse().expect("a schedule");
+            assert_eq!(schedule.to_string(), text);
+        }
+        for text in ["", "random", "random x", "recorded 7", "recorded 7: 1", "pct 7"] {
+            assert!(text.parse::<Schedule>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_departures_of_any_schedule_replay_it() {
+        for schedule in [Schedule::random(3), Schedule::pct(3, 4, 50)] {
+            let mut chooser = schedule.chooser();
+            let order = run(&mut chooser, 60);
+            let recorded = Schedule::recorded(3, chooser.departures().clone());
+            assert_eq!(run(&mut recorded.chooser(), 60), order, "{schedule}");
+            assert!(recorded.switches() > Some(0));
+        }
+    }
+
+    #[test]
+    fn the_usual_order_lets_who_runs_go_on() {
+        assert_eq!(run(&mut Schedule::usual(1).chooser(), 3), [10, 10, 10]);
+    }
+
+    #[test]
+    fn priorities_change_depth_less_one_times() {
+        for seed in 0..50 {
+            let mut order = run(&mut Schedule::pct(seed, 3, 20).chooser(), 40);
+            order.dedup();
+            assert!(order.len() <= 3, "{order:?}");
+        }
+    }
+}
