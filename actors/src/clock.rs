@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 
+#[cfg(feature = "testing")]
+use crate::body::drop_caught;
 use crate::body::run_caught;
 use crate::eventual::{Ask, Eventual, Promise, promise};
 use crate::lock;
@@ -335,6 +337,14 @@ impl Clock {
     pub async fn settle(&self) {
         let work = self.shared.work.as_ref().expect("settling needs a virtual clock");
         crate::work::Settled(Arc::clone(work)).await;
+    }
+
+    /// Drops all timers unfired.
+    pub(crate) fn forget_timers(&self) {
+        let queue = std::mem::take(&mut lock(&self.shared.timers).queue);
+        for due in queue.into_values() {
+            drop_caught(due);
+        }
     }
 
     /// When the next timer is due.

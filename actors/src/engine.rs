@@ -83,6 +83,7 @@ impl Thread {
     pub(crate) fn mailbox<P: Process>(&self, name: &Arc<str>) -> (Door<P>, Inbox<P>) {
         match self {
             Self::Host(_) => {
+                let _ = name;
                 let (door, inbox) = host::mailbox();
                 (Door::Host(door), Inbox::Host(inbox))
             }

@@ -30,6 +30,10 @@ pub(crate) struct Lane {
     threads_max: usize,
     clock: Clock,
     crossings: Crossings,
+    #[cfg_attr(
+        not(feature = "testing"),
+        expect(dead_code, reason = "without it they are threads")
+    )]
     workers: Workers,
     state: Mutex<State>,
     /// A job waits, or the lane closes. Threads of the lane wait for it.

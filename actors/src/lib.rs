@@ -44,7 +44,7 @@ pub use control::{ActorStatus, Turn};
 pub use cx::{Cx, TimerKey};
 pub use eventual::{Discarder, Eventual, Promise, Token, promise};
 #[cfg(feature = "testing")]
-pub use filter::{Fate, Filter, Match, Rule, Seen};
+pub use filter::{Fate, Faults, Filter, Match, Plan, Rule, Seen};
 pub use lanes::LaneStatus;
 pub use outcome::{Address, Cause, Exit, Fault, FaultKind, Lost, Outcome, Refusal, Refused};
 pub use pid::{AnyPid, Handle, Pid};

@@ -11,7 +11,7 @@ use crate::control::{ActorStatus, Control};
 use crate::crossings::Crossings;
 use crate::engine::Door;
 use crate::eventual::{Ask, Eventual, asked, promise};
-use crate::filter::{Fate, Handling};
+use crate::filter::{Fate, Handling, Held};
 use crate::host::Call;
 use crate::lock;
 use crate::outcome::{Address, Exit, Fault, Refusal, Refused};
@@ -124,7 +124,9 @@ impl<P: Handler<M>, M: Message> Receives<M> for Core<P> {
     fn ask(self: Arc<Self>, message: M, deadline: Duration) -> Eventual<M::Reply> {
         let label = message.label();
         let subject = message.subject();
-        let fate = self.control.runtime.filter.fate(|| (&self.control.name, label, &subject));
+        let filter = &self.control.runtime.filter;
+        let fate = filter.fate(|| (&self.control.name, label, &subject));
+        let swapped = matches!(fate, Fate::Swap(_));
         let (since, at) = self.control.runtime.clock.deadline(deadline);
         let to = AnyPid(Arc::<Self>::clone(&self));
         let (promise, eventual) = asked(Ask { to, label, subject, since, after: deadline }, at);
@@ -139,6 +141,7 @@ impl<P: Handler<M>, M: Message> Receives<M> for Core<P> {
                 None => call.fail(Fault::injected("the message has no `duplicate`")),
             },
             Fate::Delay(by) => self.admit_later(by, call),
+            Fate::Swap(within) => self.swap(within, call),
             Fate::Drop => call.drop_by_filter(),
             Fate::LoseRequest => call.lose(),
             Fate::LoseReply => {
@@ -150,6 +153,9 @@ impl<P: Handler<M>, M: Message> Receives<M> for Core<P> {
                 self.admit(call);
             }
             Fate::Fail(fault) => call.fail(fault),
+        }
+        if filter.is_installed() && !swapped {
+            filter.let_go(self.control.id);
         }
         eventual
     }
@@ -165,9 +171,14 @@ impl<P: Handler<M>, M: Message> Receives<M> for Core<P> {
 
     fn tell_filtered(self: Arc<Self>, message: M) -> Result<(), Refused> {
         let (label, subject) = (message.label(), message.subject());
-        let fate = self.control.runtime.filter.fate(|| (&self.control.name, label, &subject));
+        let filter = &self.control.runtime.filter;
+        let fate = filter.fate(|| (&self.control.name, label, &subject));
         let mut call = Call::new(message, label, None, self.unit());
-        match fate {
+        if let Fate::Swap(within) = fate {
+            self.swap(within, call);
+            return Ok(());
+        }
+        let told = match fate {
             Fate::Deliver | Fate::LoseReply => self.offer(call).map_err(|refused| refused.0),
             Fate::Duplicate => {
                 if let Some(copy) = call.message.duplicate() {
@@ -180,12 +191,14 @@ impl<P: Handler<M>, M: Message> Receives<M> for Core<P> {
                 self.admit_later(by, call);
                 Ok(())
             }
-            Fate::Drop | Fate::LoseRequest | Fate::Fail(_) => Ok(()),
+            Fate::Drop | Fate::LoseRequest | Fate::Fail(_) | Fate::Swap(_) => Ok(()),
             Fate::Panic => {
                 call.handling = Handling::Panic;
                 self.offer(call).map_err(|refused| refused.0)
             }
-        }
+        };
+        filter.let_go(self.control.id);
+        told
     }
 
     fn any(self: Arc<Self>) -> AnyPid {
@@ -232,6 +245,27 @@ impl<P: Process> Core<P> {
             call.unit = core.unit();
             core.admit(call);
         });
+    }
+
+    /// Admits the call behind the next one, or after `within`. Until then it is no outstanding work either.
+    fn swap<M: Message>(self: &Arc<Self>, within: Duration, mut call: Call<M>)
+    where
+        P: Handler<M>,
+    {
+        let core = Arc::clone(self);
+        drop(std::mem::take(&mut call.unit));
+        let held = Held::new(move || {
+            call.unit = core.unit();
+            core.admit(call);
+        });
+        let filter = &self.control.runtime.filter;
+        if filter.hold(self.control.id, held.clone()) {
+            self.control.runtime.clock.later(within, move || held.deliver());
+        } else {
+            // It is itself the next one.
+            held.deliver();
+            filter.let_go(self.control.id);
+        }
     }
 
     /// Puts the call into the mailbox, or answers it with the refusal.

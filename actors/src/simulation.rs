@@ -30,6 +30,7 @@ pub use schedule::{NoSchedule, Schedule};
 
 pub(crate) use machine::{Bell, Machine, NO_SEAT, Next, Stepped, Strand, Who, is_inside};
 pub(crate) use mail::{Door, Inbox};
+pub(crate) use random::{hash, hash_text, is_below, mix};
 pub(crate) use thread::{Task, Thread, spawn};
 
 use machine::{Local, Step};
@@ -218,6 +219,9 @@ impl Drop for Simulation {
     fn drop(&mut self) {
         let _entered = self.local.enter();
         self.local.close();
+        // What waits for time holds its actors, and with them the runtime.
+        self.clock.forget_timers();
+        self.runtime.filter().clear();
     }
 }
 

@@ -8,6 +8,7 @@ mod deadlines_do_not_need_the_callee;
 mod discard_is_a_request;
 mod dispatch_answers;
 mod drain_handles_what_was_admitted;
+mod faults_come_by_plan;
 mod kill_abandons_what_waits;
 mod lists_need_no_actor;
 mod lost_arbiters_are_replaced;
