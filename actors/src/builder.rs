@@ -57,6 +57,12 @@ impl Builder {
         self
     }
 
+    #[cfg(feature = "testing")]
+    pub(crate) fn fresh_clock(mut self) -> Self {
+        self.clock = None;
+        self
+    }
+
     /// Starts the threads.
     pub fn build(mut self) -> Result<Runtime, BuildError> {
         let clock = self.clock.take().unwrap_or_else(Clock::real);

@@ -355,11 +355,11 @@ impl Clock {
         next.filter(|at| *at < never)
     }
 
-    /// Moves to the next timer up to `target` without firing it; gives the nanoseconds since the clock's start.
-    pub(crate) fn turn_to_next(&self, target: Instant) -> Option<u64> {
+    /// Moves to the next timer up to `target` without firing it; gives the new time.
+    pub(crate) fn turn_to_next(&self, target: Instant) -> Option<Instant> {
         let at = self.next_timer().filter(|at| *at <= target)?;
         self.set_now(at);
-        Some(self.stamp())
+        Some(self.now())
     }
 
     /// Moves to `at`, never back.

@@ -52,7 +52,7 @@ pub use process::{Handler, Message, Process, Reply};
 pub use runtime::{Pending, ReplaceError, Runtime, SpawnError};
 pub use shutdown::{Offender, ShutdownPlan, ShutdownReport};
 #[cfg(feature = "testing")]
-pub use simulation::{NoSchedule, Random, Schedule, Simulation};
+pub use simulation::{Finding, NoSchedule, Random, Schedule, Search, Simulation};
 pub use spawn::{CAPACITY_DEFAULT, Placement, Spawn};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -167,7 +167,7 @@ impl Runtime {
         #[cfg(feature = "testing")]
         if let Engine::Simulated(machine) = &inner.engine {
             let machine = Arc::clone(machine);
-            let who = simulation::Who::new("shutdown", "shutdown");
+            let who = simulation::Who::new(simulation::Part::Future, "shutdown", "shutdown");
             simulation::spawn(&machine, simulation::NO_SEAT, who, move || async move {
                 inner.shut_down(&plan, Wait::Simulated(inner.clock.clone())).await;
             });

@@ -10,6 +10,7 @@ mod machine;
 mod mail;
 mod random;
 mod schedule;
+mod search;
 mod thread;
 
 use std::cell::{Cell, RefCell};
@@ -27,8 +28,9 @@ use crate::work::Unit;
 
 pub use random::Random;
 pub use schedule::{NoSchedule, Schedule};
+pub use search::{Finding, Search};
 
-pub(crate) use machine::{Bell, Machine, NO_SEAT, Next, Stepped, Strand, Who, is_inside};
+pub(crate) use machine::{Bell, Machine, NO_SEAT, Next, Part, Stepped, Strand, Who, is_inside};
 pub(crate) use mail::{Door, Inbox};
 pub(crate) use random::{hash, hash_text, is_below, mix};
 pub(crate) use thread::{Task, Thread, spawn};
@@ -46,6 +48,7 @@ pub struct Simulation {
     runtime: Runtime,
     local: Rc<Local>,
     clock: Clock,
+    start: Instant,
     schedule: Schedule,
     /// The bell of the clock's strand.
     tick: Arc<Bell>,
@@ -74,12 +77,13 @@ impl Simulation {
     pub(crate) fn new(runtime: Runtime, machine: &Arc<Machine>, schedule: Schedule) -> Self {
         let local = Local::new(machine);
         let clock = runtime.clock();
-        let who = Who::new("clock", "timer");
+        let who = Who::new(Part::Clock, "clock", "timer");
         let tick = machine.bell(&who);
         let due = Rc::<RefCell<Unit>>::default();
         let ticking = Ticking { clock: clock.clone(), due: Rc::clone(&due) };
         local.add(Arc::clone(&tick), NO_SEAT, who, Box::new(ticking));
-        Self { runtime, local, clock, schedule, tick, due, steps_max: Cell::new(STEPS_MAX) }
+        let (start, steps_max) = (clock.now(), Cell::new(STEPS_MAX));
+        Self { runtime, local, clock, start, schedule, tick, due, steps_max }
     }
 
     /// The runtime. Its handles must stay on this thread: what another one does, no seed decides.
@@ -114,7 +118,7 @@ impl Simulation {
     /// After [`Simulation::limit`] steps, naming who still goes on.
     pub fn run_until_settled(&self) -> u64 {
         let _entered = self.local.enter();
-        self.settle()
+        self.settle(None)
     }
 
     /// Lets `duration` pass, from timer to timer; between two instants everything settles. Timers of one instant
@@ -122,9 +126,9 @@ impl Simulation {
     pub fn advance(&self, duration: Duration) {
         let _entered = self.local.enter();
         let target = self.clock.now() + duration;
-        self.settle();
+        self.settle(Some(target));
         while self.pass(target) {
-            self.settle();
+            self.settle(Some(target));
         }
         self.clock.set_now(target);
     }
@@ -137,11 +141,12 @@ impl Simulation {
     pub fn block_on<F: Future>(&self, future: F) -> F::Output {
         let _entered = self.local.enter();
         let mut future = pin!(future);
-        let bell = self.local.machine.bell(&Who::new("outside", "outside"));
+        let bell = self.local.machine.bell(&Who::new(Part::Caller, "outside", "goes on"));
         let waker = Waker::from(Arc::clone(&bell));
         bell.ring();
         let limit = self.steps() + self.steps_max.get();
         loop {
+            self.maybe_hurry(self.clock.next_timer());
             match self.take_step() {
                 Step::Callers(id) if id == bell.id => {
                     bell.hear();
@@ -181,6 +186,14 @@ impl Simulation {
         self.local.machine.hash()
     }
 
+    /// What has happened so far as a message-sequence diagram; nothing unless the schedule is
+    /// [traced](Schedule::traced). From left to right: the number of
+    /// the step, with a star where the schedule departs from the usual one, then a column for everybody. `[…]` is a
+    /// turn or a job, `(…)` a future that goes on, `-->` a message, `..>` whatever else makes somebody go on.
+    pub fn diagram(&self) -> Option<String> {
+        self.local.machine.draw()
+    }
+
     /// The schedule so far, as departures from the usual one.
     pub fn recorded(&self) -> Schedule {
         Schedule::recorded(self.schedule.seed(), self.local.machine.departures())
@@ -190,12 +203,23 @@ impl Simulation {
         self.local.step()
     }
 
-    fn settle(&self) -> u64 {
+    /// Steps until nothing can go on; time may pass up to `target` where the schedule hurries.
+    fn settle(&self, target: Option<Instant>) -> u64 {
         let start = self.steps();
-        while !matches!(self.take_step(), Step::Settled) {
+        loop {
+            self.maybe_hurry(target);
+            if matches!(self.take_step(), Step::Settled) {
+                return self.steps() - start;
+            }
             self.check(start + self.steps_max.get());
         }
-        self.steps() - start
+    }
+
+    fn maybe_hurry(&self, target: Option<Instant>) {
+        let Some(target) = target.filter(|_| self.schedule.may_hurry()) else { return };
+        if self.local.machine.hurries() && self.pass(target) {
+            self.local.machine.note_hurry();
+        }
     }
 
     fn check(&self, limit: u64) {
@@ -207,8 +231,8 @@ impl Simulation {
 
     /// Moves the clock to its next timer up to `target`; false if there is none.
     fn pass(&self, target: Instant) -> bool {
-        let Some(since_start) = self.clock.turn_to_next(target) else { return false };
-        self.local.machine.note_time(since_start);
+        let Some(now) = self.clock.turn_to_next(target) else { return false };
+        self.local.machine.note_time(now.saturating_duration_since(self.start));
         *self.due.borrow_mut() = Unit::of(self.clock.work());
         self.tick.ring();
         true

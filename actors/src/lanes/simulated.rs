@@ -8,7 +8,7 @@ use crate::engine::Workers;
 use crate::eventual::{Eventual, promise};
 use crate::lock;
 use crate::outcome::Cause;
-use crate::simulation::{Machine, NO_SEAT, Next, Stepped, Strand, Who};
+use crate::simulation::{Machine, NO_SEAT, Next, Part, Stepped, Strand, Who};
 
 impl Lane {
     /// Gives the jobs at the front to the threads that are free.
@@ -18,7 +18,7 @@ impl Lane {
             let (label, since) = (job.label, self.clock.now());
             let discard = job.discard.clone();
             state.running[slot] = Some(Running { label, since, discard });
-            let who = Who::new(&format!("lane {}", self.name), label);
+            let who = Who::new(Part::Job, format!("lane {}", self.name), label);
             let bell = machine.bell(&who);
             let (lane, job) = (Arc::clone(self), Some(job));
             machine.arrive(bell, NO_SEAT, who, move || {

@@ -10,10 +10,11 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::task::Wake;
+use std::time::Duration;
 
 use super::diagram::Trace;
 use super::random;
-use super::schedule::{Chooser, Schedule};
+use super::schedule::{Chooser, Departures, Schedule};
 use crate::body::drop_caught;
 use crate::crossings::Here;
 use crate::lock;
@@ -53,13 +54,25 @@ pub(crate) enum Next {
 /// Whose strand it is, for reports and diagrams.
 #[derive(Clone)]
 pub(crate) struct Who {
+    pub(crate) part: Part,
+    /// Of the actor, the lane, the future that is nobody's.
     pub(crate) name: Arc<str>,
     pub(crate) label: &'static str,
 }
 
+/// What a strand is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Actor,
+    Future,
+    Job,
+    Clock,
+    Caller,
+}
+
 impl Who {
-    pub(crate) fn new(name: &str, label: &'static str) -> Self {
-        Self { name: name.into(), label }
+    pub(crate) fn new(part: Part, name: impl Into<Arc<str>>, label: &'static str) -> Self {
+        Self { part, name: name.into(), label }
     }
 }
 
@@ -221,7 +234,8 @@ impl Machine {
         state.last_is_ready = false;
         (state.current, state.last) = (id, id);
         if let Some(trace) = &mut state.trace {
-            trace.step(state.chooser.steps(), id);
+            let step = state.chooser.steps();
+            trace.step(step, state.chooser.departures().who.contains_key(&step));
         }
         Some(id)
     }
@@ -237,12 +251,24 @@ impl Machine {
     }
 
     /// Time is part of the schedule.
-    pub(crate) fn note_time(&self, nanoseconds: u64) {
+    pub(crate) fn note_time(&self, since_start: Duration) {
         let mut state = lock(&self.state);
+        let nanoseconds = u64::try_from(since_start.as_nanos()).unwrap_or(u64::MAX);
         state.hash = random::hash(state.hash, nanoseconds);
         if let Some(trace) = &mut state.trace {
-            trace.time(nanoseconds);
+            trace.time(since_start);
         }
+    }
+
+    /// Whether time passes before the next step although something can run.
+    pub(crate) fn hurries(&self) -> bool {
+        let mut state = lock(&self.state);
+        !state.ready.is_empty() && state.chooser.hurries()
+    }
+
+    /// It did.
+    pub(crate) fn note_hurry(&self) {
+        lock(&self.state).chooser.note_hurry();
     }
 
     /// Whoever runs has put a message into the mailbox of `to`.
@@ -254,8 +280,8 @@ impl Machine {
         }
     }
 
-    pub(crate) fn with_trace<R>(&self, read: impl FnOnce(&Trace) -> R) -> Option<R> {
-        lock(&self.state).trace.as_ref().map(read)
+    pub(crate) fn draw(&self) -> Option<String> {
+        lock(&self.state).trace.as_ref().map(Trace::draw)
     }
 
     pub(crate) fn hash(&self) -> u64 {
@@ -266,7 +292,7 @@ impl Machine {
         lock(&self.state).chooser.steps()
     }
 
-    pub(crate) fn departures(&self) -> BTreeMap<u64, Id> {
+    pub(crate) fn departures(&self) -> Departures {
         lock(&self.state).chooser.departures().clone()
     }
 
@@ -372,7 +398,7 @@ impl Local {
 
     /// The caller's own strand has made its step.
     pub(crate) fn note_callers(&self, id: Id) {
-        self.machine.note(id, "outside");
+        self.machine.note(id, "goes on");
     }
 
     fn put_back(&self, id: Id, strand: Box<dyn Strand>, next: &Next) {

@@ -1,6 +1,6 @@
 //! Schedules: in which order what can run does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -16,24 +16,31 @@ use super::random::Random;
 pub struct Schedule {
     pub(crate) seed: u64,
     pub(crate) kind: Kind,
+    /// In thousandths.
+    pub(crate) hurried: u32,
     pub(crate) traced: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Random,
-    Pct {
-        depth: usize,
-        steps: u64,
-    },
+    Pct { depth: usize, steps: u64 },
+    Recorded(Arc<Departures>),
+}
+
+/// What a schedule does at which step that the usual one does not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Departures {
     /// By number of the step, who goes instead of the usual one.
-    Recorded(Arc<BTreeMap<u64, u32>>),
+    pub(crate) who: BTreeMap<u64, u32>,
+    /// Steps before which time passes although something can run.
+    pub(crate) hurried: BTreeSet<u64>,
 }
 
 impl Schedule {
     /// At each step everybody who can run is as likely as the others.
     pub fn random(seed: u64) -> Self {
-        Self { seed, kind: Kind::Random, traced: false }
+        Self::of(seed, Kind::Random)
     }
 
     /// Probabilistic concurrency testing: everybody has a priority by chance, the highest runs, and at
@@ -41,16 +48,27 @@ impl Schedule {
     /// `depth` turns in one order among n is found with a chance of at least 1/(n·steps^(depth-1)) a run,
     /// whatever else goes on.
     pub fn pct(seed: u64, depth: usize, steps: u64) -> Self {
-        Self { seed, kind: Kind::Pct { depth: depth.max(1), steps: steps.max(1) }, traced: false }
+        Self::of(seed, Kind::Pct { depth: depth.max(1), steps: steps.max(1) })
     }
 
     /// The usual order. The seed is for the choices of the test itself.
     pub fn usual(seed: u64) -> Self {
-        Self::recorded(seed, BTreeMap::new())
+        Self::recorded(seed, Departures::default())
     }
 
-    pub(crate) fn recorded(seed: u64, departures: BTreeMap<u64, u32>) -> Self {
-        Self { seed, kind: Kind::Recorded(Arc::new(departures)), traced: false }
+    pub(crate) fn recorded(seed: u64, departures: Departures) -> Self {
+        Self::of(seed, Kind::Recorded(Arc::new(departures)))
+    }
+
+    fn of(seed: u64, kind: Kind) -> Self {
+        Self { seed, kind, hurried: 0, traced: false }
+    }
+
+    /// Before so many of a thousand steps time passes to the next timer although something can still run, as
+    /// where everybody is slow. Deadlines meet answers then, and timers what they were set against.
+    pub fn hurried(mut self, per_mille: u32) -> Self {
+        self.hurried = per_mille.min(1000);
+        self
     }
 
     /// Keeps what happens for [`Simulation::diagram`](crate::Simulation::diagram); costs time and memory.
@@ -67,15 +85,27 @@ impl Schedule {
     /// How often it departs from the usual order; known of recorded ones only.
     pub fn switches(&self) -> Option<usize> {
         match &self.kind {
-            Kind::Recorded(departures) => Some(departures.len()),
+            Kind::Recorded(departures) => {
+                let hurried = &departures.hurried;
+                let both = departures.who.keys().filter(|step| hurried.contains(step)).count();
+                Some(departures.who.len() + hurried.len() - both)
+            }
             Kind::Random | Kind::Pct { .. } => None,
         }
     }
 
-    pub(crate) fn departures(&self) -> BTreeMap<u64, u32> {
+    pub(crate) fn departures(&self) -> Departures {
         match &self.kind {
-            Kind::Recorded(departures) => BTreeMap::clone(departures),
-            Kind::Random | Kind::Pct { .. } => BTreeMap::new(),
+            Kind::Recorded(departures) => Departures::clone(departures),
+            Kind::Random | Kind::Pct { .. } => Departures::default(),
+        }
+    }
+
+    /// Whether time may pass although something can run.
+    pub(crate) fn may_hurry(&self) -> bool {
+        match &self.kind {
+            Kind::Recorded(departures) => !departures.hurried.is_empty(),
+            Kind::Random | Kind::Pct { .. } => self.hurried > 0,
         }
     }
 
@@ -86,7 +116,13 @@ impl Schedule {
             Kind::Pct { depth, steps } => Policy::Pct(Pct::new(random, *depth, *steps)),
             Kind::Recorded(departures) => Policy::Follow(Arc::clone(departures)),
         };
-        Chooser { policy, step: 0, departures: BTreeMap::new() }
+        let hurry = match &self.kind {
+            Kind::Recorded(departures) => Hurry::Follow(Arc::clone(departures)),
+            Kind::Random | Kind::Pct { .. } => {
+                Hurry::Random(Random::named(self.seed, "hurry"), f64::from(self.hurried) / 1000.0)
+            }
+        };
+        Chooser { policy, hurry, step: 0, departures: Departures::default() }
     }
 }
 
@@ -100,13 +136,15 @@ impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seed = self.seed;
         match &self.kind {
-            Kind::Random => write!(f, "random {seed}"),
-            Kind::Pct { depth, steps } => write!(f, "pct {seed} depth {depth} steps {steps}"),
+            Kind::Random => write!(f, "random {seed}")?,
+            Kind::Pct { depth, steps } => write!(f, "pct {seed} depth {depth} steps {steps}")?,
             Kind::Recorded(departures) => {
                 write!(f, "recorded {seed}:")?;
-                departures.iter().try_for_each(|(step, who)| write!(f, " {step}>{who}"))
+                departures.who.iter().try_for_each(|(step, who)| write!(f, " {step}>{who}"))?;
+                departures.hurried.iter().try_for_each(|step| write!(f, " {step}!"))?;
             }
         }
+        if self.hurried > 0 { write!(f, " hurried {}", self.hurried) } else { Ok(()) }
     }
 }
 
@@ -125,6 +163,9 @@ impl FromStr for Schedule {
 
 fn parse(text: &str) -> Option<Schedule> {
     let words: Vec<&str> = text.split_whitespace().collect();
+    if let [words @ .., "hurried", per_mille] = words.as_slice() {
+        return Some(parse(&words.join(" "))?.hurried(per_mille.parse().ok()?));
+    }
     match words.as_slice() {
         ["random", seed] => Some(Schedule::random(seed.parse().ok()?)),
         ["pct", seed, "depth", depth, "steps", steps] => {
@@ -132,48 +173,64 @@ fn parse(text: &str) -> Option<Schedule> {
         }
         ["recorded", seed, departures @ ..] => {
             let seed = seed.strip_suffix(':')?.parse().ok()?;
-            let departures = departures.iter().map(|word| {
-                let (step, who) = word.split_once('>')?;
-                Some((step.parse().ok()?, who.parse().ok()?))
-            });
-            Some(Schedule::recorded(seed, departures.collect::<Option<_>>()?))
+            Some(Schedule::recorded(seed, parse_departures(departures)?))
         }
         _ => None,
     }
 }
 
+fn parse_departures(words: &[&str]) -> Option<Departures> {
+    let mut departures = Departures::default();
+    for word in words {
+        if let Some(step) = word.strip_suffix('!') {
+            departures.hurried.insert(step.parse().ok()?);
+        } else {
+            let (step, who) = word.split_once('>')?;
+            departures.who.insert(step.parse().ok()?, who.parse().ok()?);
+        }
+    }
+    Some(departures)
+}
+
 /// Chooses who goes next, and notes where that is not the usual one.
 pub(crate) struct Chooser {
     policy: Policy,
+    hurry: Hurry,
+    /// The number of the step, from 1.
     step: u64,
-    departures: BTreeMap<u64, u32>,
+    departures: Departures,
 }
 
 enum Policy {
     Random(Random),
     Pct(Pct),
-    Follow(Arc<BTreeMap<u64, u32>>),
+    Follow(Arc<Departures>),
+}
+
+enum Hurry {
+    Random(Random, f64),
+    Follow(Arc<Departures>),
 }
 
 impl Chooser {
     /// An index into `ready`, which is in the order of waiting and not empty; `last` is where whoever ran last
     /// stands in it.
     pub(crate) fn choose(&mut self, ready: &[u32], last: Option<usize>) -> usize {
+        self.step += 1;
         let usual = last.unwrap_or(0);
         let index = match &mut self.policy {
             Policy::Random(_) if ready.len() == 1 => 0,
             Policy::Random(random) => random.below(ready.len()),
             Policy::Pct(pct) => pct.choose(ready, self.step),
             Policy::Follow(departures) => {
-                let wanted = departures.get(&self.step);
+                let wanted = departures.who.get(&self.step);
                 let wanted = wanted.and_then(|who| ready.iter().position(|id| id == who));
                 wanted.unwrap_or(usual)
             }
         };
         if index != usual {
-            self.departures.insert(self.step, ready[index]);
+            self.departures.who.insert(self.step, ready[index]);
         }
-        self.step += 1;
         index
     }
 
@@ -181,7 +238,20 @@ impl Chooser {
         self.step
     }
 
-    pub(crate) fn departures(&self) -> &BTreeMap<u64, u32> {
+    /// Whether time passes before the next step although something can run.
+    pub(crate) fn hurries(&mut self) -> bool {
+        match &mut self.hurry {
+            Hurry::Random(random, probability) => random.chance(*probability),
+            Hurry::Follow(departures) => departures.hurried.contains(&(self.step + 1)),
+        }
+    }
+
+    /// It did.
+    pub(crate) fn note_hurry(&mut self) {
+        self.departures.hurried.insert(self.step + 1);
+    }
+
+    pub(crate) fn departures(&self) -> &Departures {
         &self.departures
     }
 }
@@ -244,11 +314,13 @@ mod tests {
 
     #[test]
     fn a_schedule_is_its_text() {
-        for text in ["random 7", "pct 7 depth 3 steps 100", "recorded 7: 1>2 30>4", "recorded 7:"] {
+        let texts = ["random 7", "pct 7 depth 3 steps 9 hurried 5", "recorded 7: 1>2 3>4 3!"];
+        for text in texts.into_iter().chain(["recorded 7:", "random 7 hurried 1000"]) {
             let schedule: Schedule = text.parse().expect("a schedule");
             assert_eq!(schedule.to_string(), text);
         }
-        for text in ["", "random", "random x", "recorded 7", "recorded 7: 1", "pct 7"] {
+        for text in ["", "random", "random x", "recorded 7", "recorded 7: 1", "pct 7", "hurried 1"]
+        {
             assert!(text.parse::<Schedule>().is_err(), "{text}");
         }
     }

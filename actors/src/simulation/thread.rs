@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use super::machine::{self, Bell, Id, Machine, NO_SEAT, Next, SeatId, Stepped, Strand, Who};
+use super::machine::{self, Bell, Id, Machine, NO_SEAT, Next, Part, SeatId, Stepped, Strand, Who};
 use super::mail::{Actor, Door, Inbox, mailbox};
 use crate::body::Body;
 use crate::eventual::{Eventual, Promise, promise};
@@ -37,7 +37,7 @@ impl Thread {
     }
 
     pub(crate) fn mailbox<P: Process>(&self, name: &Arc<str>) -> (Door<P>, Inbox<P>) {
-        mailbox(&self.machine, Who { name: Arc::clone(name), label: "actor" })
+        mailbox(&self.machine, Who::new(Part::Actor, Arc::clone(name), "actor"))
     }
 
     pub(crate) fn run_actor<P: Process>(
@@ -61,7 +61,7 @@ impl Thread {
         future: impl Future<Output = ()> + Send + 'static,
     ) {
         if !self.is_stopped() {
-            spawn(&self.machine, self.seat, Who::new(label, "task"), move || future);
+            spawn(&self.machine, self.seat, Who::new(Part::Future, label, label), move || future);
         }
     }
 
@@ -71,7 +71,7 @@ impl Thread {
         label: &'static str,
         future: impl Future<Output = ()> + 'static,
     ) -> Task {
-        let who = Who { name: Arc::clone(name), label };
+        let who = Who::new(Part::Future, Arc::clone(name), label);
         let bell = self.machine.bell(&who);
         let id = bell.id;
         let local = machine::current().expect("an actor of a simulation runs in its step");
@@ -85,12 +85,17 @@ impl Thread {
         let Some(running) = lock(&self.running).take() else { return };
         self.stopped.store(true, Ordering::Release);
         let seat = self.seat;
-        spawn(&self.machine, NO_SEAT, Who::new("arbiter", "stop"), move || async move {
-            if let Some(local) = machine::current() {
-                local.remove_seat(seat);
-            }
-            running.set(());
-        });
+        spawn(
+            &self.machine,
+            NO_SEAT,
+            Who::new(Part::Future, "arbiter", "stop"),
+            move || async move {
+                if let Some(local) = machine::current() {
+                    local.remove_seat(seat);
+                }
+                running.set(());
+            },
+        );
     }
 
     pub(crate) fn take_ended(&mut self) -> Option<Eventual<()>> {
