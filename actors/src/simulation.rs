@@ -50,6 +50,8 @@ pub struct Simulation {
     clock: Clock,
     start: Instant,
     schedule: Schedule,
+    /// Whether the schedule lets time pass while something can run.
+    hurried: bool,
     /// The bell of the clock's strand.
     tick: Arc<Bell>,
     /// Held while timers are due.
@@ -83,7 +85,8 @@ impl Simulation {
         let ticking = Ticking { clock: clock.clone(), due: Rc::clone(&due) };
         local.add(Arc::clone(&tick), NO_SEAT, who, Box::new(ticking));
         let (start, steps_max) = (clock.now(), Cell::new(STEPS_MAX));
-        Self { runtime, local, clock, start, schedule, tick, due, steps_max }
+        let hurried = schedule.may_hurry();
+        Self { runtime, local, clock, start, schedule, hurried, tick, due, steps_max }
     }
 
     /// The runtime. Its handles must stay on this thread: what another one does, no seed decides.
@@ -109,7 +112,7 @@ impl Simulation {
     /// Lets one actor, future, job or timer go on by one step; false if nothing can. Time does not pass.
     pub fn step(&self) -> bool {
         let _entered = self.local.enter();
-        !matches!(self.take_step(), Step::Settled)
+        !matches!(self.local.step(), Step::Settled)
     }
 
     /// Steps until nothing can go on without time passing; gives the number of steps.
@@ -144,10 +147,14 @@ impl Simulation {
         let bell = self.local.machine.bell(&Who::new(Part::Caller, "outside", "goes on"));
         let waker = Waker::from(Arc::clone(&bell));
         bell.ring();
-        let limit = self.steps() + self.steps_max.get();
+        let mut steps = 0;
         loop {
-            self.maybe_hurry(self.clock.next_timer());
-            match self.take_step() {
+            steps += 1;
+            self.check(steps);
+            if self.hurried {
+                self.hurry(self.clock.next_timer());
+            }
+            match self.local.step() {
                 Step::Callers(id) if id == bell.id => {
                     bell.hear();
                     let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
@@ -156,7 +163,7 @@ impl Simulation {
                         return output;
                     }
                 }
-                Step::Callers(_) | Step::Taken => self.check(limit),
+                Step::Callers(_) | Step::Taken => {}
                 Step::Settled => {
                     let next = self.clock.next_timer();
                     let passed = next.is_some_and(|at| self.pass(at));
@@ -199,33 +206,32 @@ impl Simulation {
         Schedule::recorded(self.schedule.seed(), self.local.machine.departures())
     }
 
-    fn take_step(&self) -> Step {
-        self.local.step()
-    }
-
     /// Steps until nothing can go on; time may pass up to `target` where the schedule hurries.
     fn settle(&self, target: Option<Instant>) -> u64 {
-        let start = self.steps();
+        let mut steps = 0;
         loop {
-            self.maybe_hurry(target);
-            if matches!(self.take_step(), Step::Settled) {
-                return self.steps() - start;
+            if self.hurried {
+                self.hurry(target);
             }
-            self.check(start + self.steps_max.get());
+            if matches!(self.local.step(), Step::Settled) {
+                return steps;
+            }
+            steps += 1;
+            self.check(steps);
         }
     }
 
-    fn maybe_hurry(&self, target: Option<Instant>) {
-        let Some(target) = target.filter(|_| self.schedule.may_hurry()) else { return };
+    fn hurry(&self, target: Option<Instant>) {
+        let Some(target) = target else { return };
         if self.local.machine.hurries() && self.pass(target) {
             self.local.machine.note_hurry();
         }
     }
 
-    fn check(&self, limit: u64) {
-        if self.steps() >= limit {
+    fn check(&self, steps: u64) {
+        if steps > self.steps_max.get() {
             let names = self.local.names_of_ready().join(", ");
-            panic!("after {limit} steps there is no end to it; still going on: {names}");
+            panic!("after {steps} steps there is no end to it; still going on: {names}");
         }
     }
 

@@ -5,10 +5,11 @@
 //! creation numbers, and no order here depends on an address or on a hash.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use std::task::Wake;
 use std::time::Duration;
 
@@ -79,6 +80,7 @@ impl Who {
 /// The part of a simulation that runtime handles on any thread may know.
 pub(crate) struct Machine {
     here: Here,
+    traced: bool,
     state: Mutex<State>,
 }
 
@@ -114,15 +116,13 @@ struct Arrival {
 pub(crate) struct Bell {
     pub(crate) id: Id,
     rung: AtomicBool,
-    machine: Weak<Machine>,
+    machine: Arc<Machine>,
 }
 
 impl Bell {
     pub(crate) fn ring(&self) {
-        if !self.rung.swap(true, Ordering::AcqRel)
-            && let Some(machine) = self.machine.upgrade()
-        {
-            machine.make_ready(self.id);
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            self.machine.make_ready(self.id);
         }
     }
 
@@ -163,7 +163,7 @@ impl Machine {
             foreign: None,
             trace: schedule.traced.then(Trace::default),
         };
-        Arc::new(Self { here: Here::now(), state: Mutex::new(state) })
+        Arc::new(Self { here: Here::now(), traced: schedule.traced, state: Mutex::new(state) })
     }
 
     /// A bell for a new strand, not rung.
@@ -174,7 +174,7 @@ impl Machine {
         if let Some(trace) = &mut state.trace {
             trace.name(id, who.clone());
         }
-        Arc::new(Bell { id, rung: AtomicBool::new(false), machine: Arc::downgrade(self) })
+        Arc::new(Bell { id, rung: AtomicBool::new(false), machine: Arc::clone(self) })
     }
 
     pub(crate) fn next_seat(&self) -> SeatId {
@@ -234,8 +234,7 @@ impl Machine {
         state.last_is_ready = false;
         (state.current, state.last) = (id, id);
         if let Some(trace) = &mut state.trace {
-            let step = state.chooser.steps();
-            trace.step(step, state.chooser.departures().who.contains_key(&step));
+            trace.step(state.chooser.steps(), state.chooser.has_departed());
         }
         Some(id)
     }
@@ -273,6 +272,9 @@ impl Machine {
 
     /// Whoever runs has put a message into the mailbox of `to`.
     pub(crate) fn note_sent(&self, to: Id, label: &'static str) {
+        if !self.traced {
+            return;
+        }
         let mut state = lock(&self.state);
         let current = state.current;
         if let Some(trace) = &mut state.trace {
@@ -293,7 +295,7 @@ impl Machine {
     }
 
     pub(crate) fn departures(&self) -> Departures {
-        lock(&self.state).chooser.departures().clone()
+        lock(&self.state).chooser.departures()
     }
 
     pub(crate) fn is_settled(&self) -> bool {
@@ -320,7 +322,26 @@ impl Machine {
 /// The part of a simulation that stays on its thread: the strands, which need not be `Send`.
 pub(crate) struct Local {
     pub(crate) machine: Arc<Machine>,
-    strands: RefCell<BTreeMap<Id, Slot>>,
+    /// Looked into for every step, so it is not kept in order; whoever goes through it sorts.
+    strands: RefCell<HashMap<Id, Slot, BuildHasherDefault<IdHasher>>>,
+}
+
+/// Creation numbers are spread well enough.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = random::hash(self.0, u64::from(*byte)));
+    }
+
+    fn write_u32(&mut self, id: u32) {
+        self.0 = random::hash(0, u64::from(id));
+    }
 }
 
 struct Slot {
@@ -375,15 +396,9 @@ impl Local {
     /// One step of whoever is chosen; a strand that is not in here is the caller's, who gets its number.
     pub(crate) fn step(&self) -> Step {
         let Some(id) = self.machine.pick() else { return Step::Settled };
-        if let Some(arrival) = self.machine.take_arrival(id) {
-            let Arrival { bell, seat, who, make } = arrival;
-            self.add(bell, seat, who, make());
-        }
-        let taken = self.strands.borrow_mut().get_mut(&id).and_then(|slot| {
-            slot.bell.hear();
-            slot.strand.take()
-        });
-        let Some(mut strand) = taken else { return Step::Callers(id) };
+        let Some(mut strand) = self.take(id).or_else(|| self.take_arrival(id)) else {
+            return Step::Callers(id);
+        };
         let stepped = strand.step();
         match stepped.next {
             Next::Done => {
@@ -394,6 +409,19 @@ impl Local {
         }
         self.machine.note(id, stepped.label);
         Step::Taken
+    }
+
+    fn take(&self, id: Id) -> Option<Box<dyn Strand>> {
+        let mut strands = self.strands.borrow_mut();
+        let slot = strands.get_mut(&id)?;
+        slot.bell.hear();
+        slot.strand.take()
+    }
+
+    fn take_arrival(&self, id: Id) -> Option<Box<dyn Strand>> {
+        let Arrival { bell, seat, who, make } = self.machine.take_arrival(id)?;
+        self.add(bell, seat, who, make());
+        self.take(id)
     }
 
     /// The caller's own strand has made its step.
@@ -447,9 +475,13 @@ impl Local {
     pub(crate) fn close(&self) {
         lock(&self.machine.state).closed = true;
         loop {
-            let strand = self.strands.borrow().first_key_value().map(|(id, _)| *id);
-            let Some(id) = strand.or_else(|| self.machine.first_arrival()) else { return };
-            self.remove(id);
+            let mut ids: Vec<Id> = self.strands.borrow().keys().copied().collect();
+            ids.extend(self.machine.first_arrival());
+            if ids.is_empty() {
+                return;
+            }
+            ids.sort_unstable();
+            ids.into_iter().for_each(|id| self.remove(id));
         }
     }
 

@@ -122,7 +122,7 @@ impl Schedule {
                 Hurry::Random(Random::named(self.seed, "hurry"), f64::from(self.hurried) / 1000.0)
             }
         };
-        Chooser { policy, hurry, step: 0, departures: Departures::default() }
+        Chooser { policy, hurry, step: 0, who: Vec::new(), hurried: Vec::new() }
     }
 }
 
@@ -198,7 +198,9 @@ pub(crate) struct Chooser {
     hurry: Hurry,
     /// The number of the step, from 1.
     step: u64,
-    departures: Departures,
+    /// The departures so far, in order.
+    who: Vec<(u64, u32)>,
+    hurried: Vec<u64>,
 }
 
 enum Policy {
@@ -229,7 +231,7 @@ impl Chooser {
             }
         };
         if index != usual {
-            self.departures.who.insert(self.step, ready[index]);
+            self.who.push((self.step, ready[index]));
         }
         index
     }
@@ -248,19 +250,25 @@ impl Chooser {
 
     /// It did.
     pub(crate) fn note_hurry(&mut self) {
-        self.departures.hurried.insert(self.step + 1);
+        self.hurried.push(self.step + 1);
     }
 
-    pub(crate) fn departures(&self) -> &Departures {
-        &self.departures
+    /// Whether the last choice was not the usual one.
+    pub(crate) fn has_departed(&self) -> bool {
+        self.who.last().is_some_and(|(step, _)| *step == self.step)
+    }
+
+    pub(crate) fn departures(&self) -> Departures {
+        let who = self.who.iter().copied().collect();
+        Departures { who, hurried: self.hurried.iter().copied().collect() }
     }
 }
 
 /// Priorities by chance, with change points.
 struct Pct {
     random: Random,
-    /// By number of who runs. Above [`BEHIND`] from the start, below after a change.
-    priorities: BTreeMap<u32, u64>,
+    /// By number of who runs; zero for those not seen yet. Above [`BEHIND`] from the start, below after a change.
+    priorities: Vec<u64>,
     changes: Vec<u64>,
 }
 
@@ -272,19 +280,24 @@ impl Pct {
         let range = usize::try_from(steps).unwrap_or(usize::MAX);
         let mut changes: Vec<u64> = (1..depth).map(|_| random.below(range) as u64).collect();
         changes.sort_unstable();
-        Self { random, priorities: BTreeMap::new(), changes }
+        Self { random, priorities: Vec::new(), changes }
     }
 
     fn choose(&mut self, ready: &[u32], step: u64) -> usize {
         for id in ready {
-            let random = &mut self.random;
-            self.priorities.entry(*id).or_insert_with(|| random.number() | BEHIND);
+            let id = *id as usize;
+            if id >= self.priorities.len() {
+                self.priorities.resize(id + 1, 0);
+            }
+            if self.priorities[id] == 0 {
+                self.priorities[id] = self.random.number() | BEHIND;
+            }
         }
         let mut index = self.highest(ready);
         while self.changes.first().is_some_and(|change| *change <= step) {
             self.changes.remove(0);
             // Each change puts its victim behind those of the changes before.
-            self.priorities.insert(ready[index], self.changes.len() as u64);
+            self.priorities[ready[index] as usize] = self.changes.len() as u64 + 1;
             index = self.highest(ready);
         }
         index
@@ -292,7 +305,7 @@ impl Pct {
 
     fn highest(&self, ready: &[u32]) -> usize {
         // By number where two priorities are equal, never by place.
-        let rank = |index: &usize| (self.priorities.get(&ready[*index]), ready[*index]);
+        let rank = |index: &usize| (self.priorities[ready[*index] as usize], ready[*index]);
         (0..ready.len()).max_by_key(rank).unwrap_or(0)
     }
 }
@@ -330,7 +343,7 @@ mod tests {
         for schedule in [Schedule::random(3), Schedule::pct(3, 4, 50)] {
             let mut chooser = schedule.chooser();
             let order = run(&mut chooser, 60);
-            let recorded = Schedule::recorded(3, chooser.departures().clone());
+            let recorded = Schedule::recorded(3, chooser.departures());
             assert_eq!(run(&mut recorded.chooser(), 60), order, "{schedule}");
             assert!(recorded.switches() > Some(0));
         }
