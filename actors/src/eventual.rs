@@ -247,17 +247,9 @@ impl<T: Send + 'static> Eventual<T> {
                 return outcome;
             }
             #[cfg(feature = "testing")]
-            self.refuse_to_block();
+            crate::simulation::refuse_to_block(self.shared.ask.as_ref().map(|ask| &ask.to));
             std::thread::park();
         }
-    }
-
-    /// In a simulation, where nobody else would ever run.
-    #[cfg(feature = "testing")]
-    fn refuse_to_block(&self) {
-        let asked = self.shared.ask.as_ref().is_some_and(|ask| ask.to.is_simulated());
-        let inside = crate::simulation::is_inside();
-        assert!(!asked && !inside, "blocks a simulation for ever: use `Simulation::block_on`");
     }
 
     /// Blocks this thread until the end, but no longer than until `at` in real time.

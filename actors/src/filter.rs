@@ -76,7 +76,9 @@ mod rules {
 
 /// Delivers a message that is held back; once, whoever comes first.
 #[derive(Clone)]
-pub(crate) struct Held(Arc<Mutex<Option<Box<dyn FnOnce() + Send>>>>);
+pub(crate) struct Held(Arc<Mutex<Option<Deliver>>>);
+
+type Deliver = Box<dyn FnOnce() + Send>;
 
 impl Held {
     pub(crate) fn new(deliver: impl FnOnce() + Send + 'static) -> Self {
@@ -98,6 +100,7 @@ impl Held {
 
 #[cfg(feature = "testing")]
 mod faults;
+mod late;
 #[cfg(feature = "testing")]
 mod rules;
 

@@ -11,7 +11,7 @@ use crate::control::{ActorStatus, Control};
 use crate::crossings::Crossings;
 use crate::engine::Door;
 use crate::eventual::{Ask, Eventual, asked, promise};
-use crate::filter::{Fate, Handling, Held};
+use crate::filter::{Fate, Handling};
 use crate::host::Call;
 use crate::lock;
 use crate::outcome::{Address, Exit, Fault, Refusal, Refused};
@@ -212,7 +212,7 @@ fn tell<M: Message>(to: &Arc<impl Receives<M> + ?Sized>, message: M) -> Result<(
 }
 
 impl<P: Process> Core<P> {
-    fn unit(&self) -> Unit {
+    pub(crate) fn unit(&self) -> Unit {
         Unit::of(self.control.runtime.clock.work())
     }
 
@@ -234,42 +234,8 @@ impl<P: Process> Core<P> {
         }
     }
 
-    /// Admits the call after `by`. Until then it is no outstanding work: only the clock can bring it on.
-    fn admit_later<M: Message>(self: &Arc<Self>, by: Duration, mut call: Call<M>)
-    where
-        P: Handler<M>,
-    {
-        let core = Arc::clone(self);
-        drop(std::mem::take(&mut call.unit));
-        self.control.runtime.clock.later(by, move || {
-            call.unit = core.unit();
-            core.admit(call);
-        });
-    }
-
-    /// Admits the call behind the next one, or after `within`. Until then it is no outstanding work either.
-    fn swap<M: Message>(self: &Arc<Self>, within: Duration, mut call: Call<M>)
-    where
-        P: Handler<M>,
-    {
-        let core = Arc::clone(self);
-        drop(std::mem::take(&mut call.unit));
-        let held = Held::new(move || {
-            call.unit = core.unit();
-            core.admit(call);
-        });
-        let filter = &self.control.runtime.filter;
-        if filter.hold(self.control.id, held.clone()) {
-            self.control.runtime.clock.later(within, move || held.deliver());
-        } else {
-            // It is itself the next one.
-            held.deliver();
-            filter.let_go(self.control.id);
-        }
-    }
-
     /// Puts the call into the mailbox, or answers it with the refusal.
-    fn admit<M: Message>(&self, call: Call<M>)
+    pub(crate) fn admit<M: Message>(&self, call: Call<M>)
     where
         P: Handler<M>,
     {
@@ -464,11 +430,6 @@ impl AnyPid {
 
     pub(crate) fn crossings(&self) -> &Crossings {
         &self.0.control().runtime.crossings
-    }
-
-    #[cfg(feature = "testing")]
-    pub(crate) fn is_simulated(&self) -> bool {
-        matches!(self.0.control().runtime.engine, crate::engine::Engine::Simulated(_))
     }
 
     pub(crate) fn name_arc(&self) -> Arc<str> {

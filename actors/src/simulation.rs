@@ -6,6 +6,7 @@
 //! the real time, addresses, the order of a hash map.
 
 mod diagram;
+mod local;
 mod machine;
 mod mail;
 mod random;
@@ -23,6 +24,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::clock::Clock;
+use crate::pid::AnyPid;
 use crate::runtime::Runtime;
 use crate::work::Unit;
 
@@ -30,12 +32,22 @@ pub use random::Random;
 pub use schedule::{NoSchedule, Schedule};
 pub use search::{Finding, Search};
 
-pub(crate) use machine::{Bell, Machine, NO_SEAT, Next, Part, Stepped, Strand, Who, is_inside};
+pub(crate) use machine::{Bell, Machine, NO_SEAT, Next, Part, Stepped, Strand, Who};
 pub(crate) use mail::{Door, Inbox};
 pub(crate) use random::{hash, hash_text, is_below, mix};
 pub(crate) use thread::{Task, Thread, spawn};
 
-use machine::{Local, Step};
+use local::{Local, Step};
+
+/// Panics where a thread would wait for the answer of `asked`, if that is simulated or the thread runs a simulation:
+/// nobody else would ever run.
+pub(crate) fn refuse_to_block(asked: Option<&AnyPid>) {
+    let simulated = |pid: &AnyPid| {
+        matches!(pid.0.control().runtime.engine, crate::engine::Engine::Simulated(_))
+    };
+    let blocks = local::is_inside() || asked.is_some_and(simulated);
+    assert!(!blocks, "blocks a simulation for ever: use `Simulation::block_on`");
+}
 
 /// Steps that a run may take without settling, where nothing else is said.
 const STEPS_MAX: u64 = 10_000_000;

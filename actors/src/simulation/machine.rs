@@ -4,10 +4,7 @@
 //! goes on by steps, one at a time on one thread; what a step is, is its own affair. Strands are known by
 //! creation numbers, and no order here depends on an address or on a hash.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasherDefault, Hasher};
-use std::rc::Rc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Wake;
@@ -16,7 +13,6 @@ use std::time::Duration;
 use super::diagram::Trace;
 use super::random;
 use super::schedule::{Chooser, Departures, Schedule};
-use crate::body::drop_caught;
 use crate::crossings::Here;
 use crate::lock;
 
@@ -105,11 +101,11 @@ struct State {
 }
 
 /// A strand that has not run yet: it is made on the machine's thread.
-struct Arrival {
-    bell: Arc<Bell>,
-    seat: SeatId,
-    who: Who,
-    make: Box<dyn FnOnce() -> Box<dyn Strand> + Send>,
+pub(super) struct Arrival {
+    pub(super) bell: Arc<Bell>,
+    pub(super) seat: SeatId,
+    pub(super) who: Who,
+    pub(super) make: Box<dyn FnOnce() -> Box<dyn Strand> + Send>,
 }
 
 /// Makes a strand ready.
@@ -132,7 +128,7 @@ impl Bell {
     }
 
     /// Rung for good: its strand is over.
-    fn retire(&self) {
+    pub(super) fn retire(&self) {
         self.rung.store(true, Ordering::Release);
     }
 }
@@ -218,7 +214,7 @@ impl Machine {
     }
 
     /// Chooses who goes next.
-    fn pick(&self) -> Option<Id> {
+    pub(super) fn pick(&self) -> Option<Id> {
         let mut state = lock(&self.state);
         let state = &mut *state;
         let last = state.last;
@@ -240,7 +236,7 @@ impl Machine {
     }
 
     /// Notes what a step was; nobody runs now.
-    fn note(&self, id: Id, label: &'static str) {
+    pub(super) fn note(&self, id: Id, label: &'static str) {
         let mut state = lock(&self.state);
         state.current = OUTSIDE;
         state.hash = random::hash_text(random::hash(state.hash, u64::from(id)), label);
@@ -302,205 +298,30 @@ impl Machine {
         lock(&self.state).ready.is_empty()
     }
 
-    fn ready(&self) -> Vec<Id> {
+    pub(super) fn ready(&self) -> Vec<Id> {
         lock(&self.state).ready.clone()
     }
 
-    fn take_arrival(&self, id: Id) -> Option<Arrival> {
+    pub(super) fn take_arrival(&self, id: Id) -> Option<Arrival> {
         lock(&self.state).arrivals.remove(&id)
     }
 
-    fn first_arrival(&self) -> Option<Id> {
+    pub(super) fn arrivals_of(&self, seat: SeatId) -> Vec<Id> {
+        let state = lock(&self.state);
+        let coming = state.arrivals.iter().filter(|(_, arrival)| arrival.seat == seat);
+        coming.map(|(id, _)| *id).collect()
+    }
+
+    /// Takes nothing new from now on.
+    pub(super) fn close(&self) {
+        lock(&self.state).closed = true;
+    }
+
+    pub(super) fn first_arrival(&self) -> Option<Id> {
         lock(&self.state).arrivals.first_key_value().map(|(id, _)| *id)
     }
 
-    fn forget(&self, id: Id) {
+    pub(super) fn forget(&self, id: Id) {
         lock(&self.state).ready.retain(|ready| *ready != id);
     }
-}
-
-/// The part of a simulation that stays on its thread: the strands, which need not be `Send`.
-pub(crate) struct Local {
-    pub(crate) machine: Arc<Machine>,
-    /// Looked into for every step, so it is not kept in order; whoever goes through it sorts.
-    strands: RefCell<HashMap<Id, Slot, BuildHasherDefault<IdHasher>>>,
-}
-
-/// Creation numbers are spread well enough.
-#[derive(Default)]
-struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.0 = random::hash(self.0, u64::from(*byte)));
-    }
-
-    fn write_u32(&mut self, id: u32) {
-        self.0 = random::hash(0, u64::from(id));
-    }
-}
-
-struct Slot {
-    /// Taken out while it runs.
-    strand: Option<Box<dyn Strand>>,
-    bell: Arc<Bell>,
-    seat: SeatId,
-    who: Who,
-}
-
-thread_local! {
-    /// The simulations whose code runs on this thread, innermost last.
-    static CURRENT: RefCell<Vec<Rc<Local>>> = const { RefCell::new(Vec::new()) };
-}
-
-/// While it lives, its simulation is the current one of this thread.
-pub(crate) struct Entered(());
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        let left = CURRENT.with(|current| current.borrow_mut().pop());
-        drop(left);
-    }
-}
-
-/// True in the code of a simulated strand.
-pub(crate) fn is_inside() -> bool {
-    CURRENT.with(|current| !current.borrow().is_empty())
-}
-
-/// The simulation whose code this is.
-pub(crate) fn current() -> Option<Rc<Local>> {
-    CURRENT.with(|current| current.borrow().last().cloned())
-}
-
-impl Local {
-    pub(crate) fn new(machine: &Arc<Machine>) -> Rc<Self> {
-        Rc::new(Self { machine: Arc::clone(machine), strands: RefCell::default() })
-    }
-
-    pub(crate) fn enter(self: &Rc<Self>) -> Entered {
-        CURRENT.with(|current| current.borrow_mut().push(Rc::clone(self)));
-        Entered(())
-    }
-
-    /// Adds a strand that waits for its bell.
-    pub(crate) fn add(&self, bell: Arc<Bell>, seat: SeatId, who: Who, strand: Box<dyn Strand>) {
-        let slot = Slot { strand: Some(strand), bell: Arc::clone(&bell), seat, who };
-        self.strands.borrow_mut().insert(bell.id, slot);
-    }
-
-    /// One step of whoever is chosen; a strand that is not in here is the caller's, who gets its number.
-    pub(crate) fn step(&self) -> Step {
-        let Some(id) = self.machine.pick() else { return Step::Settled };
-        let Some(mut strand) = self.take(id).or_else(|| self.take_arrival(id)) else {
-            return Step::Callers(id);
-        };
-        let stepped = strand.step();
-        match stepped.next {
-            Next::Done => {
-                drop_caught(strand);
-                self.remove(id);
-            }
-            Next::Again | Next::Wait => self.put_back(id, strand, &stepped.next),
-        }
-        self.machine.note(id, stepped.label);
-        Step::Taken
-    }
-
-    fn take(&self, id: Id) -> Option<Box<dyn Strand>> {
-        let mut strands = self.strands.borrow_mut();
-        let slot = strands.get_mut(&id)?;
-        slot.bell.hear();
-        slot.strand.take()
-    }
-
-    fn take_arrival(&self, id: Id) -> Option<Box<dyn Strand>> {
-        let Arrival { bell, seat, who, make } = self.machine.take_arrival(id)?;
-        self.add(bell, seat, who, make());
-        self.take(id)
-    }
-
-    /// The caller's own strand has made its step.
-    pub(crate) fn note_callers(&self, id: Id) {
-        self.machine.note(id, "goes on");
-    }
-
-    fn put_back(&self, id: Id, strand: Box<dyn Strand>, next: &Next) {
-        let mut strands = self.strands.borrow_mut();
-        let Some(slot) = strands.get_mut(&id) else {
-            // It was removed by its own step.
-            drop(strands);
-            drop_caught(strand);
-            return;
-        };
-        slot.strand = Some(strand);
-        if matches!(next, Next::Again) {
-            slot.bell.ring();
-        }
-    }
-
-    /// Takes a strand away and drops it.
-    pub(crate) fn remove(&self, id: Id) {
-        let removed = self.strands.borrow_mut().remove(&id);
-        if let Some(slot) = removed {
-            slot.bell.retire();
-            drop_caught(slot);
-        }
-        if let Some(arrival) = self.machine.take_arrival(id) {
-            arrival.bell.retire();
-            drop_caught(arrival);
-        }
-        self.machine.forget(id);
-    }
-
-    /// Drops what lives on a simulated thread, oldest first.
-    pub(crate) fn remove_seat(&self, seat: SeatId) {
-        let strands = self.strands.borrow();
-        let here = strands.iter().filter(|(_, slot)| slot.seat == seat).map(|(id, _)| *id);
-        let mut ids: Vec<Id> = here.collect();
-        drop(strands);
-        let state = lock(&self.machine.state);
-        let coming = state.arrivals.iter().filter(|(_, arrival)| arrival.seat == seat);
-        ids.extend(coming.map(|(id, _)| *id));
-        drop(state);
-        ids.sort_unstable();
-        ids.into_iter().for_each(|id| self.remove(id));
-    }
-
-    /// Drops everything, oldest first, and takes nothing new.
-    pub(crate) fn close(&self) {
-        lock(&self.machine.state).closed = true;
-        loop {
-            let mut ids: Vec<Id> = self.strands.borrow().keys().copied().collect();
-            ids.extend(self.machine.first_arrival());
-            if ids.is_empty() {
-                return;
-            }
-            ids.sort_unstable();
-            ids.into_iter().for_each(|id| self.remove(id));
-        }
-    }
-
-    /// Names of who could go on, for the report that they do so for ever.
-    pub(crate) fn names_of_ready(&self) -> Vec<String> {
-        let strands = self.strands.borrow();
-        let names = self.machine.ready().into_iter().filter_map(|id| {
-            strands.get(&id).map(|slot| format!("{} ({})", slot.who.name, slot.who.label))
-        });
-        names.take(8).collect()
-    }
-}
-
-/// What [`Local::step`] has done.
-pub(crate) enum Step {
-    /// Nothing can run.
-    Settled,
-    /// Somebody went on by one step.
-    Taken,
-    /// It is the turn of a strand that the caller keeps.
-    Callers(Id),
 }

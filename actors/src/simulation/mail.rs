@@ -28,8 +28,11 @@ struct State<P: Process> {
 /// An admitted message.
 struct Letter<P: Process> {
     label: &'static str,
-    open: Box<dyn FnOnce(&mut Body<P>) -> Flow + Send>,
+    open: Open<P>,
 }
+
+/// Hands the message to the actor.
+type Open<P> = Box<dyn FnOnce(&mut Body<P>) -> Flow + Send>;
 
 /// The sending end.
 pub(crate) struct Door<P: Process>(Arc<Mail<P>>);

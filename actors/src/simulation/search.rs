@@ -174,13 +174,16 @@ impl<S: Fn(&Simulation) -> Result<(), String>> Trial<'_, S> {
         while chunk > 0 {
             let (mut start, mut shorter) = (0, false);
             while start < best.switches().unwrap_or(0) && trials < TRIALS_MAX {
-                trials += 1;
-                let run = self.run(without(&best, start, chunk));
-                if run.failure.is_some() {
+                // What was taken away may have been a step of its own: then the later ones come one earlier.
+                let shifts = if chunk == 1 { 0..2 } else { 0..1 };
+                let mut runs = shifts.map(|shift| {
+                    trials += 1;
+                    self.run(without(&best, start, chunk, shift))
+                });
+                match runs.find(|run| run.failure.is_some()) {
                     // Departures that were not possible any more are gone from the record as well.
-                    (best, shorter) = (run.recorded, true);
-                } else {
-                    start += chunk;
+                    Some(run) => (best, shorter) = (run.recorded, true),
+                    None => start += chunk,
                 }
             }
             chunk = if chunk == 1 && shorter && trials < TRIALS_MAX { 1 } else { chunk / 2 };
@@ -189,14 +192,18 @@ impl<S: Fn(&Simulation) -> Result<(), String>> Trial<'_, S> {
     }
 }
 
-/// The schedule without `count` of its departures, from the one at `start` on.
-fn without(schedule: &Schedule, start: usize, count: usize) -> Schedule {
+/// The schedule without `count` of its departures, from the one at `start` on; those behind it come `shift` steps
+/// earlier.
+fn without(schedule: &Schedule, start: usize, count: usize, shift: u64) -> Schedule {
     let Departures { who, hurried } = schedule.departures();
     let steps: BTreeSet<u64> = who.keys().chain(&hurried).copied().collect();
     // Passing time and choosing somebody at one step count as one.
     let left_out: BTreeSet<u64> = steps.into_iter().skip(start).take(count).collect();
     let kept = |step: &u64| !left_out.contains(step);
-    let who: BTreeMap<u64, u32> = who.into_iter().filter(|(step, _)| kept(step)).collect();
-    let hurried = hurried.into_iter().filter(kept).collect();
+    let first = left_out.first().copied().unwrap_or(u64::MAX);
+    let moved = |step: u64| if step > first { step - shift } else { step };
+    let who = who.into_iter().filter(|(step, _)| kept(step));
+    let who: BTreeMap<u64, u32> = who.map(|(step, id)| (moved(step), id)).collect();
+    let hurried = hurried.into_iter().filter(kept).map(moved).collect();
     Schedule::recorded(schedule.seed(), Departures { who, hurried })
 }

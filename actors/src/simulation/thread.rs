@@ -2,12 +2,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use super::machine::{self, Bell, Id, Machine, NO_SEAT, Next, Part, SeatId, Stepped, Strand, Who};
+use super::local;
+use super::machine::{Bell, Id, Machine, NO_SEAT, Next, Part, SeatId, Stepped, Strand, Who};
 use super::mail::{Actor, Door, Inbox, mailbox};
 use crate::body::Body;
 use crate::eventual::{Eventual, Promise, promise};
@@ -74,9 +74,9 @@ impl Thread {
         let who = Who::new(Part::Future, Arc::clone(name), label);
         let bell = self.machine.bell(&who);
         let id = bell.id;
-        let local = machine::current().expect("an actor of a simulation runs in its step");
+        let simulation = local::current().expect("an actor of a simulation runs in its step");
         let strand = Box::new(FutureStrand::new(&bell, label, future));
-        local.add(Arc::clone(&bell), self.seat, who, strand);
+        simulation.add(Arc::clone(&bell), self.seat, who, strand);
         bell.ring();
         Task(id)
     }
@@ -90,7 +90,7 @@ impl Thread {
             NO_SEAT,
             Who::new(Part::Future, "arbiter", "stop"),
             move || async move {
-                if let Some(local) = machine::current() {
+                if let Some(local) = local::current() {
                     local.remove_seat(seat);
                 }
                 running.set(());
@@ -151,8 +151,8 @@ pub(crate) struct Task(Id);
 impl Task {
     pub(crate) fn abort(&self) {
         // Outside of any step the machine is gone, and all its futures with it.
-        if let Some(local) = machine::current() {
-            Rc::clone(&local).remove(self.0);
+        if let Some(simulation) = local::current() {
+            simulation.remove(self.0);
         }
     }
 }

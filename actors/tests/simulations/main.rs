@@ -9,3 +9,4 @@ mod simulations_run_the_same_actors;
 #[expect(dead_code, reason = "the tests on threads need more of it")]
 #[path = "../guarantees/support.rs"]
 mod support;
+mod the_example_finds_its_bug;
