@@ -6,6 +6,7 @@
 //! the real time, addresses, the order of a hash map.
 
 mod diagram;
+mod drawing;
 mod local;
 mod machine;
 mod mail;

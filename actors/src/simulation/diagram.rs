@@ -4,7 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::drawing::{self, Row, cut};
 use super::machine::{Id, OUTSIDE, Part, Who};
+
+/// What first makes an actor go on.
+const SPAWN: &str = "spawn";
 
 /// Events of a run.
 #[derive(Default)]
@@ -64,7 +68,7 @@ impl Trace {
     fn label_of_wake(&mut self, id: Id) -> &'static str {
         let Some(who) = self.who.get(&id) else { return "" };
         match who.part {
-            Part::Actor if self.spawned.insert(id) => "spawn",
+            Part::Actor if self.spawned.insert(id) => SPAWN,
             // An exit or a timer, or it is to look at its gate.
             Part::Actor => "wake",
             Part::Future | Part::Job | Part::Clock | Part::Caller => who.label,
@@ -83,140 +87,58 @@ impl Trace {
         self.who.get(&id).map_or_else(|| "outside".into(), |who| Arc::clone(&who.name))
     }
 
-    fn brackets(&self, id: Id) -> [char; 2] {
-        match self.who.get(&id).map(|who| who.part) {
-            Some(Part::Future | Part::Caller) => ['(', ')'],
-            Some(Part::Actor | Part::Job | Part::Clock) | None => ['[', ']'],
-        }
-    }
-
-    /// Steps downwards, one column for everybody.
+    /// Steps downwards, one column for everybody who does more than to start.
     pub(crate) fn draw(&self) -> String {
-        let drawing = Drawing::of(self);
-        let mut text = drawing.head();
-        for event in &self.events {
-            text += &match event {
-                Event::Time(since) => drawing.line("", &format!("------ {since:?} ------")),
-                Event::Did { step, id, label } => {
-                    let column = drawing.column(&self.name_of(*id));
-                    let star = if step.departed { "*" } else { " " };
-                    let margin = format!("{}{star}", step.number);
-                    drawing.line(&margin, &drawing.boxed(column, self.brackets(*id), label))
-                }
-                Event::Sent { from, to, label } => {
-                    let (from, to) = (self.name_of(*from), self.name_of(*to));
-                    let row = drawing.arrow(drawing.column(&from), drawing.column(&to), '-', label);
-                    drawing.line("", &row)
-                }
-                Event::Woken { by, id, label } => {
-                    let (from, to) = (self.name_of(*by), self.name_of(*id));
-                    let row = drawing.arrow(drawing.column(&from), drawing.column(&to), '.', label);
-                    drawing.line("", &row)
-                }
-            };
-        }
-        text
+        let active = self.active();
+        let taking_part = |id: &Id| active.contains(&self.name_of(*id));
+        let shown = self.events.iter().filter(|event| match event {
+            Event::Did { id, .. } => taking_part(id),
+            Event::Sent { .. } | Event::Time(_) => true,
+            Event::Woken { id, .. } => taking_part(id),
+        });
+        drawing::draw(&shown.map(|event| self.row(event)).collect::<Vec<_>>())
     }
-}
 
-/// Where the columns are.
-struct Drawing {
-    names: Vec<Arc<str>>,
-    width: usize,
-}
-
-/// Longer labels are cut.
-const LABEL_MAX: usize = 20;
-
-impl Drawing {
-    fn of(trace: &Trace) -> Self {
-        let mut names: Vec<Arc<str>> = Vec::new();
-        let mut longest = 0;
-        for event in &trace.events {
-            let (ids, label) = match event {
-                Event::Did { id, label, .. } => ([*id, *id], *label),
-                Event::Sent { from, to, label } => ([*from, *to], *label),
-                Event::Woken { by, id, label } => ([*by, *id], *label),
-                Event::Time(_) => continue,
-            };
-            longest = longest.max(label.chars().count());
-            for name in ids.map(|id| trace.name_of(id)) {
-                longest = longest.max(name.chars().count());
-                if !names.contains(&name) {
-                    names.push(name);
+    /// The names of those who do more than to be spawned and to initialise themselves.
+    fn active(&self) -> BTreeSet<Arc<str>> {
+        let mut active = BTreeSet::new();
+        for event in &self.events {
+            match event {
+                Event::Did { id, label, .. } if *label != "initialize" => {
+                    active.insert(self.name_of(*id));
                 }
+                Event::Sent { from, to, .. } => {
+                    active.extend([*from, *to].map(|id| self.name_of(id)));
+                }
+                Event::Woken { id, label, .. } if *label != SPAWN => {
+                    active.insert(self.name_of(*id));
+                }
+                Event::Did { .. } | Event::Woken { .. } | Event::Time(_) => {}
             }
         }
-        Self { names, width: longest.min(LABEL_MAX) + 4 }
+        active
     }
 
-    fn column(&self, name: &str) -> usize {
-        self.names.iter().position(|known| **known == *name).unwrap_or(0)
-    }
-
-    /// Where the life line of a column is.
-    fn centre(&self, column: usize) -> usize {
-        column * self.width + self.width / 2
-    }
-
-    fn line(&self, margin: &str, row: &str) -> String {
-        format!("{margin:>6} {}\n", row.trim_end())
-    }
-
-    fn head(&self) -> String {
-        let mut row = vec![' '; self.names.len() * self.width];
-        for (column, name) in self.names.iter().enumerate() {
-            write(&mut row, self.centre(column), &cut(name));
+    fn row(&self, event: &Event) -> Row {
+        match event {
+            Event::Time(since) => Row::Time(format!("------ {since:?} ------")),
+            Event::Did { step, id, label } => {
+                let star = if step.departed { "*" } else { " " };
+                let margin = format!("{}{star}", step.number);
+                let text = match self.who.get(id).map(|who| who.part) {
+                    Some(Part::Future | Part::Caller) => format!("({})", cut(label)),
+                    Some(Part::Actor | Part::Job | Part::Clock) | None => {
+                        format!("[{}]", cut(label))
+                    }
+                };
+                Row::Did { margin, who: self.name_of(*id), text }
+            }
+            Event::Sent { from, to, label } => self.arrow_row(*from, *to, '-', label),
+            Event::Woken { by, id, label } => self.arrow_row(*by, *id, '.', label),
         }
-        self.line("step ", &row.iter().collect::<String>())
     }
 
-    fn life_lines(&self) -> Vec<char> {
-        let mut row = vec![' '; self.names.len() * self.width];
-        (0..self.names.len()).for_each(|column| row[self.centre(column)] = '|');
-        row
-    }
-
-    fn boxed(&self, column: usize, brackets: [char; 2], label: &str) -> String {
-        let mut row = self.life_lines();
-        write(
-            &mut row,
-            self.centre(column),
-            &format!("{}{}{}", brackets[0], cut(label), brackets[1]),
-        );
-        row.iter().collect()
-    }
-
-    fn arrow(&self, from: usize, to: usize, stroke: char, label: &str) -> String {
-        let mut row = self.life_lines();
-        let (start, end) = (self.centre(from), self.centre(to));
-        if from == to {
-            write(&mut row, start, &format!("to itself: {}", cut(label)));
-            return row.iter().collect();
-        }
-        let (left, right) = (start.min(end), start.max(end));
-        row[left + 1..right].fill(stroke);
-        if start < end {
-            row[end - 1] = '>';
-        } else {
-            row[end + 1] = '<';
-        }
-        // In the gap beside the sender, so that a long arrow can be followed.
-        let near = if start < end { start + self.width / 2 } else { start - self.width / 2 };
-        write(&mut row, near, &cut(label));
-        row.iter().collect()
-    }
-}
-
-fn cut(label: &str) -> String {
-    label.chars().take(LABEL_MAX).collect()
-}
-
-/// Writes `text` centred at `at`.
-fn write(row: &mut [char], at: usize, text: &str) {
-    let length = text.chars().count();
-    let start = at.saturating_sub(length / 2).min(row.len().saturating_sub(length));
-    for (cell, letter) in row[start..].iter_mut().zip(text.chars()) {
-        *cell = letter;
+    fn arrow_row(&self, from: Id, to: Id, stroke: char, label: &str) -> Row {
+        Row::Arrow { from: self.name_of(from), to: self.name_of(to), stroke, label: cut(label) }
     }
 }

@@ -277,3 +277,32 @@ fn the_real_clock_is_refused() {
     assert!(matches!(built, Err(BuildError::RealClock)));
     assert!(Runtime::simulated(1).is_settled());
 }
+
+#[test]
+fn a_test_that_settles_and_advances_the_clock_runs_unchanged() {
+    for seed in 0..30 {
+        let world = World::new(seed);
+        let (a, b) = (world.probe("a"), world.probe_at("b", 1));
+        let clock = world.sim.clock();
+        world.sim.block_on(async {
+            a.notify(act(move |_, cx| {
+                let asked = b.dispatch(note("asked"), PATIENCE);
+                cx.run("answer", asked, |probe, cx, _| {
+                    probe.say("answered");
+                    cx.after(SECOND, "tick", |probe, cx| {
+                        probe.say("tick");
+                        cx.after(SECOND, "tock", |probe, _| probe.say("tock"));
+                    });
+                });
+            }))
+            .expect("room");
+            clock.settle().await;
+            assert_eq!(world.said(), ["asked", "answered"]);
+            clock.advance_settling(SECOND).await;
+            assert_eq!(world.said(), ["tick"]);
+            clock.advance(SECOND);
+            clock.settle().await;
+            assert_eq!(world.said(), ["tock"]);
+        });
+    }
+}
