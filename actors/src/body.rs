@@ -13,7 +13,7 @@ use crate::pid::{Core, Urgent, What};
 use crate::process::{Handler, Message, Process, Reply};
 use crate::work::Unit;
 
-/// After so many turns the arbiter's other tasks get theirs.
+/// How many turns an actor takes in a row on a thread of its own engine.
 const TURNS_PER_SLICE: u32 = 128;
 
 /// What the engine does after a turn.
@@ -31,6 +31,8 @@ pub(crate) struct Body<P: Process> {
     process: Option<P>,
     cx: Cx<P>,
     turns: u32,
+    /// After so many turns the arbiter's other tasks get theirs.
+    slice: u32,
     ended: bool,
     label: &'static str,
     /// Held until it has started.
@@ -44,10 +46,24 @@ impl<P: Process> Body<P> {
             process: None,
             cx,
             turns: 0,
+            slice: TURNS_PER_SLICE,
             ended: false,
             label: "",
             starting,
         }
+    }
+
+    /// One turn at a time, for an engine that chooses who has the next one.
+    #[cfg(feature = "testing")]
+    pub(crate) fn stepwise(mut self) -> Self {
+        self.slice = 1;
+        self
+    }
+
+    /// The label of the turn that it is in, or of the last.
+    #[cfg(feature = "testing")]
+    pub(crate) fn last_label(&self) -> &'static str {
+        self.label
     }
 
     /// Makes the state and initialises it.
@@ -141,15 +157,18 @@ impl<P: Process> Body<P> {
         if !self.core().take_kick() {
             return;
         }
-        let slice_end = self.turns + TURNS_PER_SLICE;
+        let slice_end = self.turns + self.slice;
         while !self.must_end(false) {
             if self.turns >= slice_end {
                 // Timers that set timers must not keep the arbiter: go on at the next kick.
-                self.core().kick();
+                if self.cx.has_turn() || self.core().has_urgent() {
+                    self.core().kick();
+                }
                 return;
             }
             let local = self.cx.pop_turn();
-            let urgent = self.core().pop_urgent();
+            let stepwise = self.slice == 1 && local.is_some();
+            let urgent = if stepwise { None } else { self.core().pop_urgent() };
             if local.is_none() && urgent.is_none() {
                 return;
             }
@@ -216,7 +235,7 @@ impl<P: Process> Body<P> {
         if self.must_end(true) {
             return self.end();
         }
-        if self.turns >= TURNS_PER_SLICE {
+        if self.turns >= self.slice {
             self.turns = 0;
             return Flow::Yield;
         }

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use nix::time::{ClockId, clock_gettime};
 
+#[cfg(feature = "testing")]
+use crate::body::drop_caught;
 use crate::body::run_caught;
 use crate::eventual::{Ask, Eventual, Promise, promise};
 use crate::lock;
@@ -335,6 +337,41 @@ impl Clock {
     pub async fn settle(&self) {
         let work = self.shared.work.as_ref().expect("settling needs a virtual clock");
         crate::work::Settled(Arc::clone(work)).await;
+    }
+
+    /// Drops all timers unfired.
+    pub(crate) fn forget_timers(&self) {
+        let queue = std::mem::take(&mut lock(&self.shared.timers).queue);
+        for due in queue.into_values() {
+            drop_caught(due);
+        }
+    }
+
+    /// When the next timer is due.
+    pub(crate) fn next_timer(&self) -> Option<Instant> {
+        let timers = lock(&self.shared.timers);
+        let never = self.shared.anchor.0 + NEVER;
+        let next = timers.queue.first_key_value().map(|(id, _)| id.0);
+        next.filter(|at| *at < never)
+    }
+
+    /// Moves to the next timer up to `target` without firing it; gives the new time.
+    pub(crate) fn turn_to_next(&self, target: Instant) -> Option<Instant> {
+        let at = self.next_timer().filter(|at| *at <= target)?;
+        self.set_now(at);
+        Some(self.now())
+    }
+
+    /// Moves to `at`, never back.
+    pub(crate) fn set_now(&self, at: Instant) {
+        let mut timers = lock(&self.shared.timers);
+        timers.now = timers.now.max(at);
+    }
+
+    /// Fires the first timer that is due; true if there are more.
+    pub(crate) fn fire_due(&self) -> bool {
+        self.fire_next(self.now());
+        self.next_timer().is_some_and(|at| at <= self.now())
     }
 
     /// Moves to the next timer up to `target` and fires it.

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,10 +12,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use tokio::task::AbortHandle;
-
 use crate::body::drop_caught;
 use crate::clock::{Due, TimerId};
+use crate::engine;
 use crate::eventual::{Eventual, Token};
 use crate::outcome::{Exit, Fault, Lost, Outcome, panic_text};
 use crate::pid::{AnyPid, Core, Notice, Pid, What};
@@ -39,9 +38,10 @@ pub struct Cx<P: Process> {
 /// What an actor has under way on its arbiter.
 struct Local<P: Process> {
     turns: RefCell<VecDeque<LocalTurn<P>>>,
-    timers: RefCell<HashMap<u64, Timer<P>>>,
-    tasks: RefCell<HashMap<u64, Running<P>>>,
-    waits: RefCell<HashMap<u64, Wait<P>>>,
+    /// In order of creation, which is the order in which the end of the actor drops them.
+    timers: RefCell<BTreeMap<u64, Timer<P>>>,
+    tasks: RefCell<BTreeMap<u64, Running<P>>>,
+    waits: RefCell<BTreeMap<u64, Wait<P>>>,
     next_key: Cell<u64>,
 }
 
@@ -68,7 +68,7 @@ struct Wait<P: Process> {
 struct Running<P: Process> {
     /// Emptied by the end of the actor, which drops the future there and then.
     future: Rc<RefCell<Option<Task<P>>>>,
-    driver: AbortHandle,
+    driver: engine::Task,
 }
 
 /// Names a timer of one actor.
@@ -156,7 +156,8 @@ impl<P: Process> Cx<P> {
         };
         // A task of the arbiter, not of the actix context: that polls all its futures at every wake.
         let counted = Counted::new(self.core.control.runtime.clock.work(), driver);
-        let driver = tokio::task::spawn_local(counted).abort_handle();
+        let control = &self.core.control;
+        let driver = control.seat.thread.spawn_local(&control.name, label, counted);
         self.local.tasks.borrow_mut().insert(key, Running { future, driver });
     }
 
@@ -213,6 +214,10 @@ impl<P: Process> Cx<P> {
 
     pub(crate) fn pop_turn(&self) -> Option<LocalTurn<P>> {
         self.local.turns.borrow_mut().pop_front()
+    }
+
+    pub(crate) fn has_turn(&self) -> bool {
+        !self.local.turns.borrow().is_empty()
     }
 
     pub(crate) fn take_timer(&self, key: u64) -> Option<Turn<P>> {

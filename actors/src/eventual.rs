@@ -269,7 +269,7 @@ impl<T: Send + 'static> Eventual<T> {
     }
 
     /// Blocks this thread until the end. For callers outside any executor; an actor that does this blocks its
-    /// whole arbiter.
+    /// whole arbiter. In a simulation it panics: nobody else would ever run.
     pub fn blocking_wait(mut self) -> Outcome<T> {
         let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
         let mut cx = Context::from_waker(&waker);
@@ -277,6 +277,8 @@ impl<T: Send + 'static> Eventual<T> {
             if let Poll::Ready(outcome) = Pin::new(&mut self).poll(&mut cx) {
                 return outcome;
             }
+            #[cfg(feature = "testing")]
+            crate::simulation::refuse_to_block(self.shared.ask.as_ref().map(|ask| &ask.to));
             std::thread::park();
         }
     }

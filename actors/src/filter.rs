@@ -2,8 +2,11 @@
 //!
 //! Without the feature `testing` every message is delivered and none of this is compiled in.
 
-use crate::outcome::Fault;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+use crate::lock;
+use crate::outcome::Fault;
 
 /// What becomes of a message.
 #[derive(Clone, Debug)]
@@ -22,6 +25,9 @@ pub enum Fate {
     LoseReply,
     /// It is delivered later, after those that come meanwhile.
     Delay(Duration),
+    /// It changes places with the next message to the same actor; if none comes within this time, it is delivered
+    /// then.
+    Swap(Duration),
     /// It is not handled; the asker gets this failure.
     Fail(Fault),
     /// It is handled twice: first a copy by [`Message::duplicate`](crate::Message::duplicate) whose answer nobody
@@ -53,6 +59,12 @@ mod rules {
             false
         }
 
+        pub(crate) fn hold(&self, _: u64, _: super::Held) -> bool {
+            false
+        }
+
+        pub(crate) fn let_go(&self, _: u64) {}
+
         pub(crate) fn fate<'a>(
             &self,
             _: impl FnOnce() -> (&'a Arc<str>, &'static str, &'a Option<Arc<str>>),
@@ -62,8 +74,38 @@ mod rules {
     }
 }
 
+/// Delivers a message that is held back; once, whoever comes first.
+#[derive(Clone)]
+pub(crate) struct Held(Arc<Mutex<Option<Deliver>>>);
+
+type Deliver = Box<dyn FnOnce() + Send>;
+
+impl Held {
+    pub(crate) fn new(deliver: impl FnOnce() + Send + 'static) -> Self {
+        Self(Arc::new(Mutex::new(Some(Box::new(deliver)))))
+    }
+
+    #[cfg(feature = "testing")]
+    fn is_there(&self) -> bool {
+        lock(&self.0).is_some()
+    }
+
+    pub(crate) fn deliver(&self) {
+        let deliver = lock(&self.0).take();
+        if let Some(deliver) = deliver {
+            deliver();
+        }
+    }
+}
+
+#[cfg(feature = "testing")]
+mod faults;
+mod late;
 #[cfg(feature = "testing")]
 mod rules;
+
+#[cfg(feature = "testing")]
+pub use faults::{Faults, Plan};
 
 #[cfg(not(feature = "testing"))]
 pub(crate) use rules::Filter;

@@ -235,14 +235,14 @@ pub(crate) struct Thread {
 }
 
 impl Thread {
-    /// Spawns `future` there; false if the thread has ended. Never waits for the thread.
-    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> bool {
-        self.handle.spawn(future)
+    /// Spawns `future` there; nothing if the thread has ended. Never waits for the thread.
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.handle.spawn(future);
     }
 
-    /// Runs `start` there, which may spawn local tasks; false if the thread has ended.
-    pub(crate) fn spawn_fn(&self, start: impl FnOnce() + Send + 'static) -> bool {
-        self.handle.spawn_fn(start)
+    /// Runs `start` there, which may spawn local tasks; nothing if the thread has ended.
+    pub(crate) fn spawn_fn(&self, start: impl FnOnce() + Send + 'static) {
+        self.handle.spawn_fn(start);
     }
 
     /// Asks the thread to end when its current turn is over.

@@ -12,10 +12,14 @@ use std::time::{Duration, Instant};
 use crate::body::panic_fault;
 use crate::clock::Clock;
 use crate::crossings::Crossings;
+use crate::engine::Workers;
 use crate::eventual::{Eventual, Promise, Token, counted_promise};
 use crate::lock;
 use crate::outcome::{Address, Cause, Fault, Outcome, Refusal, Refused};
 use crate::work::Unit;
+
+#[cfg(feature = "testing")]
+mod simulated;
 
 /// How many jobs may wait in a lane.
 pub(crate) const WAITING_MAX: usize = 1024;
@@ -26,6 +30,11 @@ pub(crate) struct Lane {
     threads_max: usize,
     clock: Clock,
     crossings: Crossings,
+    #[cfg_attr(
+        not(feature = "testing"),
+        expect(dead_code, reason = "without it they are threads")
+    )]
+    workers: Workers,
     state: Mutex<State>,
     /// A job waits, or the lane closes. Threads of the lane wait for it.
     queued: Condvar,
@@ -39,6 +48,9 @@ struct State {
     running: Vec<Option<Running>>,
     idle: usize,
     closed: bool,
+    /// Told when no job runs.
+    #[cfg(feature = "testing")]
+    idle_promises: Vec<Promise<()>>,
 }
 
 #[derive(Clone)]
@@ -57,6 +69,9 @@ struct Job {
 /// Whether a job that reached the front is run.
 enum Doom {
     Run,
+    /// As `Run`, but it had begun when it was withdrawn, if it was.
+    #[cfg(feature = "testing")]
+    Begun,
     Discard(Cause),
 }
 
@@ -78,13 +93,15 @@ impl Lane {
     pub(crate) fn new(
         name: &'static str,
         threads_max: usize,
-        clock: Clock,
-        crossings: Crossings,
+        workers: Workers,
+        clock: &Clock,
+        crossings: &Crossings,
     ) -> Arc<Self> {
+        let (clock, crossings) = (clock.clone(), crossings.clone());
         let threads_max = threads_max.max(1);
         let (queued, finished) = (Condvar::new(), Condvar::new());
         let state = Mutex::default();
-        Arc::new(Self { name, threads_max, clock, crossings, state, queued, finished })
+        Arc::new(Self { name, threads_max, clock, crossings, workers, state, queued, finished })
     }
 
     /// Queues `job`.
@@ -118,6 +135,11 @@ impl Lane {
             return Err((Refusal::Full { capacity: WAITING_MAX }, job));
         }
         state.queue.push_back(job);
+        #[cfg(feature = "testing")]
+        if let Workers::Simulated(machine) = &self.workers {
+            self.assign(machine, &mut state);
+            return Ok(());
+        }
         // An idle thread that was notified still counts as idle until it runs, hence the comparison.
         if state.idle < state.queue.len() && state.running.len() < self.threads_max {
             let slot = state.running.len();
@@ -211,10 +233,14 @@ fn perform<R: Send + 'static>(
     job: impl FnOnce(&Token) -> R + Send + 'static,
 ) {
     let token = promise.token();
-    if let Doom::Discard(cause) = doom {
-        promise.end(Outcome::Discarded(cause));
-    } else if let Some(cause) = token.cause() {
-        // Withdrawn while it waited.
+    let withdrawn = match doom {
+        Doom::Discard(cause) => Some(cause),
+        // Maybe while it waited.
+        Doom::Run => token.cause(),
+        #[cfg(feature = "testing")]
+        Doom::Begun => None,
+    };
+    if let Some(cause) = withdrawn {
         promise.end(Outcome::Discarded(cause));
     } else {
         match catch_unwind(AssertUnwindSafe(|| job(&token))) {

@@ -8,16 +8,19 @@
 //! # Layout
 //!
 //! In reading order: `process` (the traits), `outcome` and `eventual` (how things end), `pid` (addresses),
-//! `cx` (what a turn can do), `runtime`, `spawn`, `shutdown`, `clock`, `lanes` (blocking work), `filter` (tests),
+//! `cx` (what a turn can do), `builder`, `runtime`, `spawn`, `shutdown`, `clock`, `lanes` (blocking work), `filter` (tests),
 //! `sync` (locks, queues, sequences), `guard` (what undoes when dropped), `subprocess` and `reap` (children).
 //! Beneath: `control` (what is known about an actor without asking it), `gate` (the bound), `body` (its life), `seat` (arbiters),
-//! `line` (who waits for what), `work` (quiescence), `host` (the engine: besides `recipients`, the only module that names actix).
+//! `line` (who waits for what), `work` (quiescence), `engine` (what runs actors), of which there are two: `host` (threads;
+//! besides `recipients`, the only module that names actix) and `simulation` (one thread and a seed, in tests).
 
 mod body;
+mod builder;
 mod clock;
 mod control;
 mod crossings;
 mod cx;
+mod engine;
 mod eventual;
 mod filter;
 mod gate;
@@ -34,25 +37,30 @@ pub mod recipients;
 mod runtime;
 mod seat;
 mod shutdown;
+#[cfg(feature = "testing")]
+mod simulation;
 mod spawn;
 mod subprocess;
 pub mod sync;
 mod work;
 
+pub use builder::{BuildError, Builder};
 pub use clock::Clock;
 pub use control::{ActorStatus, Turn};
 pub use cx::{Cx, TimerKey};
 pub use eventual::{Discarder, Eventual, Promise, SharedEventual, Token, promise};
 pub use eventual::{all, first_ok, loop_, settle_all};
 #[cfg(feature = "testing")]
-pub use filter::{Fate, Filter, Match, Rule, Seen};
+pub use filter::{Fate, Faults, Filter, Match, Plan, Rule, Seen};
 pub use guard::{DiscardOnDrop, Guarded};
 pub use lanes::LaneStatus;
 pub use outcome::{Address, Cause, Exit, Fault, FaultKind, Lost, Outcome, Refusal, Refused};
 pub use pid::{AnyPid, Handle, Pid};
 pub use process::{Handler, Message, Process, Reply};
-pub use runtime::{BuildError, Builder, Pending, ReplaceError, Runtime, SpawnError};
+pub use runtime::{Pending, ReplaceError, Runtime, SpawnError};
 pub use shutdown::{Offender, ShutdownPlan, ShutdownReport};
+#[cfg(feature = "testing")]
+pub use simulation::{Finding, NoSchedule, Random, Schedule, Search, Simulation};
 pub use spawn::{CAPACITY_DEFAULT, Placement, Spawn};
 pub use subprocess::{Subprocess, SubprocessError};
 

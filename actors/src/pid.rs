@@ -10,9 +10,10 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::control::{ActorStatus, Control};
 use crate::crossings::Crossings;
+use crate::engine::Door;
 use crate::eventual::{Ask, Eventual, asked, promise};
 use crate::filter::{Fate, Handling};
-use crate::host::{Call, Door};
+use crate::host::Call;
 use crate::lock;
 use crate::outcome::{Address, Exit, Fault, Refusal, Refused};
 use crate::process::{Handler, Message, Process};
@@ -76,6 +77,10 @@ impl<P: Process> Core<P> {
         lock(&self.urgent).pop_front()
     }
 
+    pub(crate) fn has_urgent(&self) -> bool {
+        !lock(&self.urgent).is_empty()
+    }
+
     pub(crate) fn drop_urgent(&self) {
         let dropped = std::mem::take(&mut *lock(&self.urgent));
         drop(dropped);
@@ -122,7 +127,9 @@ impl<P: Handler<M>, M: Message> Receives<M> for Core<P> {
     fn ask(self: Arc<Self>, message: M, deadline: Duration) -> Eventual<M::Reply> {
         let label = message.label();
         let subject = message.subject();
-        let fate = self.control.runtime.filter.fate(|| (&self.control.name, label, &subject));
+        let filter = &self.control.runtime.filter;
+        let fate = filter.fate(|| (&self.control.name, label, &subject));
+        let swapped = matches!(fate, Fate::Swap(_));
         let (since, at) = self.control.runtime.clock.deadline(deadline);
         let to = AnyPid(Arc::<Self>::clone(&self));
         let (promise, eventual) = asked(Ask { to, label, subject, since, after: deadline }, at);
@@ -137,6 +144,7 @@ impl<P: Handler<M>, M: Message> Receives<M> for Core<P> {
                 None => call.fail(Fault::injected("the message has no `duplicate`")),
             },
             Fate::Delay(by) => self.admit_later(by, call),
+            Fate::Swap(within) => self.swap(within, call),
             Fate::Drop => call.drop_by_filter(),
             Fate::LoseRequest => call.lose(),
             Fate::LoseReply => {
@@ -148,6 +156,9 @@ impl<P: Handler<M>, M: Message> Receives<M> for Core<P> {
                 self.admit(call);
             }
             Fate::Fail(fault) => call.fail(fault),
+        }
+        if filter.is_installed() && !swapped {
+            filter.let_go(self.control.id);
         }
         eventual
     }
@@ -163,9 +174,14 @@ impl<P: Handler<M>, M: Message> Receives<M> for Core<P> {
 
     fn tell_filtered(self: Arc<Self>, message: M) -> Result<(), Refused> {
         let (label, subject) = (message.label(), message.subject());
-        let fate = self.control.runtime.filter.fate(|| (&self.control.name, label, &subject));
+        let filter = &self.control.runtime.filter;
+        let fate = filter.fate(|| (&self.control.name, label, &subject));
         let mut call = Call::new(message, label, None, self.unit());
-        match fate {
+        if let Fate::Swap(within) = fate {
+            self.swap(within, call);
+            return Ok(());
+        }
+        let told = match fate {
             Fate::Deliver | Fate::LoseReply => self.offer(call).map_err(|refused| refused.0),
             Fate::Duplicate => {
                 if let Some(copy) = call.message.duplicate() {
@@ -178,12 +194,14 @@ impl<P: Handler<M>, M: Message> Receives<M> for Core<P> {
                 self.admit_later(by, call);
                 Ok(())
             }
-            Fate::Drop | Fate::LoseRequest | Fate::Fail(_) => Ok(()),
+            Fate::Drop | Fate::LoseRequest | Fate::Fail(_) | Fate::Swap(_) => Ok(()),
             Fate::Panic => {
                 call.handling = Handling::Panic;
                 self.offer(call).map_err(|refused| refused.0)
             }
-        }
+        };
+        filter.let_go(self.control.id);
+        told
     }
 
     fn any(self: Arc<Self>) -> AnyPid {
@@ -197,7 +215,7 @@ fn tell<M: Message>(to: &Arc<impl Receives<M> + ?Sized>, message: M) -> Result<(
 }
 
 impl<P: Process> Core<P> {
-    fn unit(&self) -> Unit {
+    pub(crate) fn unit(&self) -> Unit {
         Unit::of(self.control.runtime.clock.work())
     }
 
@@ -219,21 +237,8 @@ impl<P: Process> Core<P> {
         }
     }
 
-    /// Admits the call after `by`. Until then it is no outstanding work: only the clock can bring it on.
-    fn admit_later<M: Message>(self: &Arc<Self>, by: Duration, mut call: Call<M>)
-    where
-        P: Handler<M>,
-    {
-        let core = Arc::clone(self);
-        drop(std::mem::take(&mut call.unit));
-        self.control.runtime.clock.later(by, move || {
-            call.unit = core.unit();
-            core.admit(call);
-        });
-    }
-
     /// Puts the call into the mailbox, or answers it with the refusal.
-    fn admit<M: Message>(&self, call: Call<M>)
+    pub(crate) fn admit<M: Message>(&self, call: Call<M>)
     where
         P: Handler<M>,
     {

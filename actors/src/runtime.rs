@@ -14,13 +14,14 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 
 use crate::body::{Body, panic_fault};
+use crate::builder::Builder;
 use crate::clock::Clock;
 use crate::control::{ActorStatus, Control};
 use crate::crossings::Crossings;
 use crate::cx::Cx;
+use crate::engine::Engine;
 use crate::eventual::{Eventual, Token, promise};
 use crate::filter::Filter;
-use crate::host::{self, Engine};
 use crate::lanes::{Lane, LaneStatus};
 use crate::lock;
 use crate::outcome::{Exit, Fault, Outcome};
@@ -48,7 +49,7 @@ pub(crate) struct Inner {
     pub(crate) filter: Filter,
     pub(crate) shutdown: Shutdown,
     pub(crate) crossings: Crossings,
-    engine: Engine,
+    pub(crate) engine: Engine,
     groups: Vec<Group>,
     lanes: BTreeMap<&'static str, Arc<Lane>>,
     names: DashMap<Arc<str>, AnyPid>,
@@ -71,20 +72,6 @@ pub struct Pending {
     pub since: Instant,
     /// How long the asker waits.
     pub deadline: Duration,
-}
-
-/// Why a runtime could not be built.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// The system gave no thread.
-    #[error("start a thread")]
-    Thread(#[source] io::Error),
-    /// Two groups, or two lanes, have one name.
-    #[error("the name {0} is given twice")]
-    NameTwice(&'static str),
-    /// A group without arbiters can run nothing.
-    #[error("the group {0} has no arbiter")]
-    EmptyGroup(&'static str),
 }
 
 /// Why an actor was not spawned.
@@ -118,84 +105,40 @@ pub enum ReplaceError {
     ShuttingDown,
 }
 
-/// Configures a [`Runtime`].
-#[derive(Debug)]
-pub struct Builder {
-    groups: Vec<(&'static str, usize)>,
-    lanes: Vec<(&'static str, usize)>,
-    clock: Option<Clock>,
-}
-
-impl Builder {
-    /// Adds a group of `arbiters` threads. The first group is where actors live unless they say otherwise;
-    /// without any there is one named `main`, of one arbiter.
-    pub fn group(mut self, name: &'static str, arbiters: usize) -> Self {
-        self.groups.push((name, arbiters));
-        self
+impl Runtime {
+    /// Starts to configure one.
+    pub fn builder() -> Builder {
+        Builder::default()
     }
 
-    /// Adds a lane of at most `threads` threads for blocking work.
-    pub fn lane(mut self, name: &'static str, threads: usize) -> Self {
-        self.lanes.push((name, threads));
-        self
+    /// A runtime of one arbiter in the group `main`, on the calling thread, where `seed` decides who goes next.
+    /// With groups and lanes: [`Builder::simulated`].
+    #[cfg(feature = "testing")]
+    pub fn simulated(seed: u64) -> crate::Simulation {
+        Builder::default().simulated(seed).expect("a single group is well-formed")
     }
 
-    /// Sets the clock; the real one where nothing is said.
-    pub fn clock(mut self, clock: Clock) -> Self {
-        self.clock = Some(clock);
-        self
-    }
-
-    /// Starts the threads.
-    pub fn build(mut self) -> Result<Runtime, BuildError> {
-        if self.groups.is_empty() {
-            self.groups.push(("main", 1));
-        }
-        let clock = self.clock.unwrap_or_else(Clock::real);
-        check_names(&self.groups)?;
-        check_names(&self.lanes)?;
-        if let Some((name, _)) = self.groups.iter().find(|(_, arbiters)| *arbiters == 0) {
-            return Err(BuildError::EmptyGroup(name));
-        }
-        clock.start().map_err(BuildError::Thread)?;
-        let engine = Engine::start().map_err(BuildError::Thread)?;
-        let groups: io::Result<Vec<Group>> =
-            self.groups.iter().map(|(name, size)| Group::start(&engine, name, *size)).collect();
-        let groups = groups.inspect_err(|_| engine.stop()).map_err(BuildError::Thread)?;
-        let lanes = self.lanes.iter();
-        let crossings = Crossings::default();
-        let lanes = lanes.map(|(name, threads)| {
-            (*name, Lane::new(name, *threads, clock.clone(), crossings.clone()))
-        });
+    pub(crate) fn start(
+        engine: Engine,
+        clock: Clock,
+        crossings: Crossings,
+        groups: Vec<Group>,
+        lanes: BTreeMap<&'static str, Arc<Lane>>,
+    ) -> Self {
         let inner = Arc::new(Inner {
-            lanes: lanes.collect(),
             clock,
             filter: Filter::default(),
             shutdown: Shutdown::default(),
             crossings,
             engine,
             groups,
+            lanes,
             names: DashMap::new(),
             actors: Mutex::default(),
             next_id: AtomicU64::new(1),
         });
         let owner = Arc::new(Owner(Arc::clone(&inner)));
-        Ok(Runtime { inner, _owner: Some(owner) })
-    }
-}
-
-fn check_names(named: &[(&'static str, usize)]) -> Result<(), BuildError> {
-    let twice = |at: usize| named[..at].iter().any(|(name, _)| *name == named[at].0);
-    match (0..named.len()).find(|at| twice(*at)) {
-        Some(at) => Err(BuildError::NameTwice(named[at].0)),
-        None => Ok(()),
-    }
-}
-
-impl Runtime {
-    /// Starts to configure one.
-    pub fn builder() -> Builder {
-        Builder { groups: Vec::new(), lanes: Vec::new(), clock: None }
+        Self { inner, _owner: Some(owner) }
     }
 
     /// Spawns an actor, from any thread, without waiting for its arbiter. Its name is taken until it has ended.
@@ -204,7 +147,7 @@ impl Runtime {
         let seat = self.inner.seat(spawn.placement)?;
         let name: Arc<str> = spawn.name.into();
         let id = self.inner.next_id.fetch_add(1, Ordering::Relaxed);
-        let (door, inbox) = host::mailbox();
+        let (door, inbox) = seat.thread.mailbox(&name);
         let inner = Arc::clone(&self.inner);
         let kind = short_name::<P>();
         let control =
@@ -222,13 +165,8 @@ impl Runtime {
         let ending = Ending(pid.any());
         let (factory, runtime) = (spawn.factory, self.unowned());
         let unit = Unit::of(self.inner.clock.work());
-        seat.thread.spawn_fn(move || {
-            let body = Body::new(factory, Cx::new(core, runtime), unit);
-            tokio::task::spawn_local(async move {
-                let _ending = ending;
-                host::run(body, inbox).await;
-            });
-        });
+        let make = move || Body::new(factory, Cx::new(core, runtime), unit);
+        seat.thread.run_actor(inbox, make, ending);
         self.end_if_shut(&pid.any(), &seat);
         Ok(pid)
     }
@@ -279,7 +217,7 @@ impl Runtime {
             drop(future);
             promise.end(outcome);
         };
-        seat.thread.spawn(Counted::new(self.inner.clock.work(), work));
+        seat.thread.spawn(label, Counted::new(self.inner.clock.work(), work));
         eventual
     }
 
@@ -408,10 +346,6 @@ impl Inner {
 
     pub(crate) fn seats(&self) -> Vec<Arc<Seat>> {
         self.groups.iter().flat_map(Group::all).collect()
-    }
-
-    pub(crate) fn stop_engine(&self) {
-        self.engine.stop();
     }
 
     /// Frees the name of an actor that has ended.

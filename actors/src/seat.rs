@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::crossings::Here;
+use crate::engine::{Engine, Thread};
 use crate::eventual::{Discarder, Eventual};
-use crate::host::{Engine, Thread};
 use crate::lock;
 use crate::outcome::Exit;
 

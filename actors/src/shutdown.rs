@@ -1,17 +1,28 @@
 //! The ordered end of a runtime: drain, then kill, then report who did not obey. Always within its deadline.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
+#[cfg(feature = "testing")]
+use std::{pin::Pin, task::Poll};
 
+#[cfg(feature = "testing")]
+use crate::clock::Clock;
 use crate::control::Turn;
+#[cfg(feature = "testing")]
+use crate::engine::Engine;
 use crate::eventual::{Eventual, Promise, promise};
+use crate::lanes::Lane;
 use crate::lock;
 use crate::outcome::Outcome;
 use crate::pid::AnyPid;
 use crate::runtime::{Inner, Runtime};
-use crate::seat::Seat;
+#[cfg(feature = "testing")]
+use crate::simulation;
 
 /// How a runtime shuts down.
 #[derive(Clone, Debug)]
@@ -120,7 +131,7 @@ impl Shutdown {
 impl Runtime {
     /// Ends everything in order: no new actors; actors drain, those named by the plan first, then in reverse start
     /// order; who does not drain in time is killed; blocking lanes, arbiters, the system. The deadline is in real
-    /// time, whatever the runtime's clock. A second call gets the report of the first. It goes on when the
+    /// time, whatever the runtime's clock, but in a simulation, which has no other. A second call gets the report of the first. It goes on when the
     /// returned future is dropped.
     pub async fn shutdown(&self, plan: ShutdownPlan) -> ShutdownReport {
         match self.begin_shutdown(plan).await {
@@ -153,7 +164,20 @@ impl Runtime {
 
     fn coordinate(&self, plan: ShutdownPlan) {
         let inner = Arc::clone(&self.inner);
-        let work = move || inner.shut_down(&plan);
+        #[cfg(feature = "testing")]
+        if let Engine::Simulated(machine) = &inner.engine {
+            let machine = Arc::clone(machine);
+            let who = simulation::Who::new(simulation::Part::Future, "shutdown", "shutdown");
+            simulation::spawn(&machine, simulation::NO_SEAT, who, move || async move {
+                inner.shut_down(&plan, Wait::Simulated(inner.clock.clone())).await;
+            });
+            return;
+        }
+        let work = move || {
+            let mut work = pin!(inner.shut_down(&plan, Wait::Blocking));
+            let polled = work.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(polled.is_ready(), "it blocks where it waits");
+        };
         // On a thread of its own, so that it neither depends on an arbiter nor on who polls.
         let started = thread::Builder::new().name("actors-shutdown".to_owned()).spawn(work.clone());
         if started.is_err() {
@@ -163,30 +187,36 @@ impl Runtime {
 }
 
 impl Inner {
-    fn shut_down(&self, plan: &ShutdownPlan) {
-        let start = Instant::now();
+    async fn shut_down(&self, plan: &ShutdownPlan, wait: Wait) {
+        let start = wait.now();
         let deadline = start + plan.deadline;
         self.shutdown.close();
         let mut report = ShutdownReport::default();
         for pid in self.shutdown_order(&plan.first) {
-            let until = deadline.min(Instant::now() + plan.each);
-            drain_one(&pid, until, &mut report);
+            let until = deadline.min(wait.now() + plan.each);
+            drain_one(&pid, until, &wait, &mut report).await;
         }
         for lane in self.lanes() {
             lane.close();
         }
         for lane in self.lanes() {
             let name = lane.status().name;
-            let left = lane.wait_idle(deadline);
+            let left = wait.until_idle(lane, deadline).await;
             report
                 .offenders
                 .extend(left.into_iter().map(|label| Offender::Job { lane: name, label }));
         }
         let seats = self.seats();
         seats.iter().for_each(|seat| seat.thread.stop());
-        report.offenders.extend(seats.iter().filter_map(|seat| wait_for_thread(seat, deadline)));
-        self.stop_engine();
-        report.took = start.elapsed();
+        for seat in &seats {
+            let Some(ended) = seat.take_ended() else { continue };
+            if !wait.until(ended, deadline).await {
+                let arbiter = Offender::Arbiter { group: seat.group, index: seat.index };
+                report.offenders.push(arbiter);
+            }
+        }
+        self.engine.stop();
+        report.took = wait.now().saturating_duration_since(start);
         self.finish_shutdown(report);
     }
 
@@ -210,11 +240,11 @@ impl Inner {
     }
 }
 
-fn drain_one(pid: &AnyPid, until: Instant, report: &mut ShutdownReport) {
+async fn drain_one(pid: &AnyPid, until: Instant, wait: &Wait, report: &mut ShutdownReport) {
     if pid.has_ended() {
         return;
     }
-    if pid.drain().blocking_wait_until(until).is_some() {
+    if wait.until(pid.drain(), until).await {
         report.drained.push(pid.name_arc());
         return;
     }
@@ -228,10 +258,53 @@ fn drain_one(pid: &AnyPid, until: Instant, report: &mut ShutdownReport) {
     drop(pid.kill("did not drain in time"));
 }
 
-fn wait_for_thread(seat: &Arc<Seat>, until: Instant) -> Option<Offender> {
-    let ended = seat.take_ended()?;
-    match ended.blocking_wait_until(until) {
-        Some(_) => None,
-        None => Some(Offender::Arbiter { group: seat.group, index: seat.index }),
+/// How a shutdown waits: its order is the same.
+enum Wait {
+    /// By blocking its thread, in real time.
+    Blocking,
+    /// On the virtual clock.
+    #[cfg(feature = "testing")]
+    Simulated(Clock),
+}
+
+impl Wait {
+    fn now(&self) -> Instant {
+        match self {
+            Self::Blocking => Instant::now(),
+            #[cfg(feature = "testing")]
+            Self::Simulated(clock) => clock.now(),
+        }
     }
+
+    /// True if `what` ends until `at`.
+    async fn until<T: Send + 'static>(&self, what: Eventual<T>, at: Instant) -> bool {
+        match self {
+            Self::Blocking => what.blocking_wait_until(at).is_some(),
+            #[cfg(feature = "testing")]
+            Self::Simulated(clock) => ends_until(what, at, clock).await,
+        }
+    }
+
+    /// Waits until no job of `lane` runs; gives the labels of those that still do at `at`.
+    async fn until_idle(&self, lane: &Lane, at: Instant) -> Vec<&'static str> {
+        match self {
+            Self::Blocking => lane.wait_idle(at),
+            #[cfg(feature = "testing")]
+            Self::Simulated(_) if self.until(lane.idle(), at).await => Vec::new(),
+            #[cfg(feature = "testing")]
+            Self::Simulated(_) => lane.status().running.iter().map(|(label, _)| *label).collect(),
+        }
+    }
+}
+
+#[cfg(feature = "testing")]
+async fn ends_until<T: Send + 'static>(mut what: Eventual<T>, at: Instant, clock: &Clock) -> bool {
+    let mut timer = clock.after(at.saturating_duration_since(clock.now()));
+    std::future::poll_fn(|cx| {
+        if Pin::new(&mut what).poll(cx).is_ready() {
+            return Poll::Ready(true);
+        }
+        Pin::new(&mut timer).poll(cx).map(|_| false)
+    })
+    .await
 }

@@ -16,6 +16,12 @@ impl Discarder {
         self.0.request_discard(cause.into())
     }
 
+    /// Why it was withdrawn, if it was.
+    #[cfg(feature = "testing")]
+    pub(crate) fn cause(&self) -> Option<Cause> {
+        self.0.discard_cause()
+    }
+
     /// Ends the eventual, since its worker is given up.
     pub(crate) fn abandon(&self, exit: Exit) {
         self.0.abandon_with(exit);

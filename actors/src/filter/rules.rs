@@ -1,10 +1,11 @@
 //! Rules that match messages and decide their fate.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::Fate;
+use super::{Fate, Held};
 use crate::eventual::{Eventual, Promise, promise};
 use crate::lock;
 
@@ -128,6 +129,8 @@ struct EntryState {
 struct Rules {
     installed: AtomicBool,
     entries: Mutex<Vec<Arc<Entry>>>,
+    /// By number of the receiver, what waits to change places.
+    held: Mutex<BTreeMap<u64, Held>>,
 }
 
 /// The filter of a runtime. Where no rule is installed it costs one relaxed load a message.
@@ -158,11 +161,32 @@ impl Filter {
         eventual
     }
 
-    /// Takes all rules away.
+    /// Takes all rules away. What was held back is delivered when its time has passed.
     pub fn clear(&self) {
         let mut entries = lock(&self.rules.entries);
         entries.clear();
         self.rules.installed.store(false, Ordering::Release);
+        drop(entries);
+        let held = std::mem::take(&mut *lock(&self.rules.held));
+        drop(held);
+    }
+
+    /// Keeps a message to actor `id` until the next one; false if one is kept already.
+    pub(crate) fn hold(&self, id: u64, message: Held) -> bool {
+        let mut held = lock(&self.rules.held);
+        if held.get(&id).is_some_and(Held::is_there) {
+            return false;
+        }
+        held.insert(id, message);
+        true
+    }
+
+    /// A message to actor `id` has been sent: the one that changes places with it follows.
+    pub(crate) fn let_go(&self, id: u64) {
+        let held = lock(&self.rules.held).remove(&id);
+        if let Some(held) = held {
+            held.deliver();
+        }
     }
 
     fn add(&self, matching: Match, decide: Decide, observer: Option<Promise<Seen>>) -> Rule {
