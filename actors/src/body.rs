@@ -10,7 +10,7 @@ use crate::filter::Handling;
 use crate::host::Call;
 use crate::outcome::{Exit, Fault, panic_text};
 use crate::pid::{Core, What};
-use crate::process::{Handler, Message, Process, Reply};
+use crate::process::{Drained, Handler, Message, Process, Reply};
 use crate::work::Unit;
 
 /// After so many turns the arbiter's other tasks get theirs.
@@ -32,6 +32,8 @@ pub(crate) struct Body<P: Process> {
     cx: Cx<P>,
     turns: u32,
     ended: bool,
+    /// It was told that it is drained.
+    lingers: bool,
     label: &'static str,
     /// Held until it has started.
     starting: Unit,
@@ -45,6 +47,7 @@ impl<P: Process> Body<P> {
             cx,
             turns: 0,
             ended: false,
+            lingers: false,
             label: "",
             starting,
         }
@@ -65,7 +68,10 @@ impl<P: Process> Body<P> {
         }));
         self.core().control.finish();
         match made {
-            Ok((process, Ok(()))) => self.process = Some(process),
+            Ok((process, Ok(()))) => {
+                self.process = Some(process);
+                self.core().control.note_started();
+            }
             // Never initialised, so never finalised.
             Ok((process, Err(fault))) => {
                 self.core().control.terminate(Exit::Failed(fault));
@@ -77,14 +83,16 @@ impl<P: Process> Body<P> {
     }
 
     /// Handles one message that left the mailbox.
-    pub(crate) fn receive<M: Message>(&mut self, call: Call<M>) -> Flow
+    pub(crate) fn receive<M: Message>(&mut self, mut call: Call<M>) -> Flow
     where
         P: Handler<M>,
     {
+        // Held until an end that follows from the message has taken one of its own.
+        let _unit = std::mem::take(&mut call.unit);
         self.core().control.leave();
         // What is urgent overtakes what waited.
         self.run_urgent();
-        if !self.must_end(false) {
+        if !self.must_end() {
             self.handle(call);
         } else {
             drop(call);
@@ -96,7 +104,7 @@ impl<P: Process> Body<P> {
     where
         P: Handler<M>,
     {
-        let Call { message, label, promise, handling, unit } = call;
+        let Call { message, label, promise, handling, unit: _ } = call;
         let reply = self.turn(label, |process, cx| {
             assert!(!matches!(handling, Handling::Panic), "a panic put in by the filter");
             process.handle(message, cx)
@@ -112,7 +120,6 @@ impl<P: Process> Body<P> {
             }
             (None, _, _) | (_, None, _) => {}
         }
-        drop(unit);
     }
 
     fn answer<R: Send + 'static>(&self, reply: Reply<R>, promise: Promise<R>) {
@@ -142,7 +149,7 @@ impl<P: Process> Body<P> {
             return;
         }
         let slice_end = self.turns + TURNS_PER_SLICE;
-        while !self.must_end(false) {
+        while !self.must_end() {
             if self.turns >= slice_end {
                 // Timers that set timers must not keep the arbiter: go on at the next kick.
                 self.core().kick();
@@ -176,7 +183,7 @@ impl<P: Process> Body<P> {
         label: &'static str,
         run: impl FnOnce(&mut P, &mut Cx<P>) -> R,
     ) -> Option<R> {
-        if self.must_end(false) {
+        if self.must_end() {
             return None;
         }
         let process = self.process.as_mut()?;
@@ -201,13 +208,21 @@ impl<P: Process> Body<P> {
         control.overrule(Exit::Panicked(text));
     }
 
-    fn must_end(&self, drained: bool) -> bool {
-        let control = &self.core().control;
-        self.ended || control.is_terminating() || (drained && control.is_drained())
+    fn must_end(&self) -> bool {
+        self.ended || self.core().control.is_terminating()
+    }
+
+    /// True when a drain is through and the actor does not linger. It is asked once.
+    fn is_drained(&mut self) -> bool {
+        if self.lingers || !self.core().control.is_drained() {
+            return false;
+        }
+        self.lingers = true;
+        self.turn("drained", |process, cx| process.drained(cx)) != Some(Drained::Linger)
     }
 
     fn flow(&mut self) -> Flow {
-        if self.must_end(true) {
+        if self.is_drained() || self.must_end() {
             return self.end();
         }
         if self.turns >= TURNS_PER_SLICE {

@@ -4,16 +4,17 @@
 //! or terminating, what it is doing, how it ended and who wants to know.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Instant;
 
 use crate::eventual::Promise;
 use crate::gate::Gate;
 use crate::lock;
-use crate::outcome::{Exit, Refusal};
+use crate::outcome::{Exit, Outcome, Refusal};
 use crate::pid::{AnyPid, Notice};
 use crate::runtime::Inner;
 use crate::seat::Seat;
+use crate::supervise::{Lineage, Roster};
 use crate::work::Unit;
 
 /// The record of one incarnation of an actor.
@@ -32,6 +33,10 @@ pub(crate) struct Control {
     label: Mutex<&'static str>,
     /// When the current turn began, on the clock's scale; zero between turns.
     turn_since: AtomicU64,
+    /// Where it comes from, if a supervisor started it.
+    pub(crate) lineage: Option<Lineage>,
+    /// Its children, if it is a supervisor.
+    pub(crate) roster: OnceLock<Arc<Roster>>,
     end: Mutex<End>,
 }
 
@@ -46,6 +51,9 @@ pub struct Turn {
 
 #[derive(Default)]
 struct End {
+    /// Its `initialize` is through.
+    started: bool,
+    starters: Vec<Promise<()>>,
     /// Set as soon as it is known why; the first reason stands.
     decided: Option<Exit>,
     /// Set when it has ended and everybody may know.
@@ -103,6 +111,8 @@ impl Control {
             refused: AtomicU64::new(0),
             label: Mutex::new(""),
             turn_since: AtomicU64::new(0),
+            lineage: None,
+            roster: OnceLock::new(),
             end: Mutex::new(End::default()),
         }
     }
@@ -147,6 +157,11 @@ impl Control {
         self.gate.is_terminating()
     }
 
+    /// It takes nothing new: it drains, or ends, or has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.gate.is_closed()
+    }
+
     /// Closed, and whatever had been admitted was handled.
     pub(crate) fn is_drained(&self) -> bool {
         self.gate.is_drained()
@@ -189,6 +204,33 @@ impl Control {
         (since != 0).then(turn)
     }
 
+    /// Its `initialize` has let it in.
+    pub(crate) fn note_started(&self) {
+        let mut end = lock(&self.end);
+        end.started = true;
+        let starters = std::mem::take(&mut end.starters);
+        drop(end);
+        for promise in starters {
+            promise.set(());
+        }
+    }
+
+    /// Ends `promise` when it has started, or as abandoned if it never does.
+    pub(crate) fn promise_start(&self, promise: Promise<()>) {
+        let mut end = lock(&self.end);
+        let exit = end.published.clone();
+        if exit.is_none() && !end.started {
+            end.starters.push(promise);
+            return;
+        }
+        let started = end.started;
+        drop(end);
+        promise.end(match exit {
+            Some(exit) if !started => Outcome::Abandoned(exit),
+            Some(_) | None => Outcome::Ok(()),
+        });
+    }
+
     /// Gives `promise` the exit, now or later.
     pub(crate) fn promise_exit(&self, promise: Promise<Exit>) {
         let mut end = lock(&self.end);
@@ -225,14 +267,22 @@ impl Control {
         end.published = Some(exit.clone());
         let promises = std::mem::take(&mut end.promises);
         let watchers = std::mem::take(&mut end.watchers);
+        let starters = std::mem::take(&mut end.starters);
         let _unit = std::mem::take(&mut end.unit);
         drop(end);
         self.gate.terminate();
+        // Before anybody can hear of it and start a successor: no child outlives its supervisor.
+        if let Some(roster) = self.roster.get() {
+            roster.end();
+        }
         self.runtime.forget(self);
         self.seat.leave();
         tracing::debug!(actor = %self.name, %exit, "actor ended");
         for watcher in watchers.iter().filter_map(Weak::upgrade) {
             watcher.notice(me.clone(), exit.clone());
+        }
+        for promise in starters {
+            promise.end(Outcome::Abandoned(exit.clone()));
         }
         for promise in promises {
             promise.set(exit.clone());

@@ -8,7 +8,8 @@
 //! # Layout
 //!
 //! In reading order: `process` (the traits), `outcome` and `eventual` (how things end), `pid` (addresses),
-//! `cx` (what a turn can do), `runtime`, `spawn`, `shutdown`, `clock`, `lanes` (blocking work), `filter` (tests).
+//! `cx` (what a turn can do), `runtime`, `spawn`, `shutdown`, `clock`, `lanes` (blocking work), `filter` (tests),
+//! `supervise` (restarts), `role` (addresses over incarnations), `tree` (who supervises whom).
 //! Beneath: `control` (what is known about an actor without asking it), `gate` (the bound), `body` (its life), `seat` (arbiters),
 //! `work` (quiescence), `host` (the engine: besides `recipients`, the only module that names actix).
 
@@ -27,10 +28,13 @@ mod pid;
 mod process;
 #[cfg(feature = "actix")]
 pub mod recipients;
+mod role;
 mod runtime;
 mod seat;
 mod shutdown;
 mod spawn;
+mod supervise;
+mod tree;
 mod work;
 
 pub use clock::Clock;
@@ -42,10 +46,16 @@ pub use filter::{Fate, Filter, Match, Rule, Seen};
 pub use lanes::LaneStatus;
 pub use outcome::{Address, Cause, Exit, Fault, FaultKind, Lost, Outcome, Refusal, Refused};
 pub use pid::{AnyPid, Handle, Pid};
-pub use process::{Handler, Message, Process, Reply};
+pub use process::{Drained, Handler, Message, Process, Reply};
+pub use role::{Role, RoleHandle, Unsent, Vacant};
 pub use runtime::{BuildError, Builder, Pending, ReplaceError, Runtime, SpawnError};
 pub use shutdown::{Offender, ShutdownPlan, ShutdownReport};
 pub use spawn::{CAPACITY_DEFAULT, Placement, Spawn};
+pub use supervise::{
+    Backoff, ChildEnd, ChildSpec, ChildState, ChildStatus, GaveUp, Intensity, Restart, StartChild,
+    Stop, StopChild, Strategy, Supervisor,
+};
+pub use tree::Branch;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -49,6 +49,11 @@ impl<P: Process> Core<P> {
     pub(crate) fn push(&self, what: What) {
         let unit = Unit::of(self.control.runtime.clock.work());
         lock(&self.urgent).push_back(Urgent { what, _unit: unit });
+        if self.control.is_terminating() {
+            // Nothing urgent is run any more. The end empties the queue once, which may have been before the push;
+            // then its lock was taken after the actor was terminated, and before ours.
+            return self.drop_urgent();
+        }
         self.kick();
     }
 
@@ -298,6 +303,11 @@ impl<P: Process> Pid<P> {
         self.any().kill(why)
     }
 
+    /// As [`AnyPid::started`].
+    pub fn started(&self) -> Eventual<()> {
+        self.any().started()
+    }
+
     /// As [`AnyPid::exit`].
     pub fn exit(&self) -> Eventual<Exit> {
         self.any().exit()
@@ -405,6 +415,13 @@ impl AnyPid {
         self.0.control().terminate(Exit::Killed(why));
         self.0.kick_any();
         self.exit()
+    }
+
+    /// Ends well when the actor's `initialize` is through, and as abandoned, with the reason, if it never is.
+    pub fn started(&self) -> Eventual<()> {
+        let (promise, eventual) = promise();
+        self.0.control().promise_start(promise);
+        eventual
     }
 
     /// Ends when the actor has: after `finalize`, and when its name is free again.

@@ -207,8 +207,9 @@ impl Runtime {
         let (door, inbox) = host::mailbox();
         let inner = Arc::clone(&self.inner);
         let kind = short_name::<P>();
-        let control =
+        let mut control =
             Control::new(id, Arc::clone(&name), kind, spawn.capacity, Arc::clone(&seat), inner);
+        control.lineage = spawn.lineage;
         let core = Core::new(control, door);
         let pid = Pid { core: Arc::clone(&core) };
         match self.inner.names.entry(Arc::clone(&name)) {
@@ -313,6 +314,10 @@ impl Runtime {
             deadline: ask.after,
         })
         .collect()
+    }
+
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.inner.shutdown.check_open().is_err()
     }
 
     /// Every actor that has not ended, in start order. Asks no actor.
