@@ -9,7 +9,8 @@
 //!
 //! In reading order: `process` (the traits), `outcome` and `eventual` (how things end), `pid` (addresses),
 //! `cx` (what a turn can do), `runtime`, `spawn`, `shutdown`, `clock`, `lanes` (blocking work), `filter` (tests),
-//! `supervise` (restarts), `role` (addresses over incarnations), `tree` (who supervises whom).
+//! `supervise` (restarts), `role` (addresses over incarnations), `tree` (who supervises whom),
+//! `log` (events for subscribers).
 //! Beneath: `control` (what is known about an actor without asking it), `gate` (the bound), `body` (its life), `seat` (arbiters),
 //! `work` (quiescence), `host` (the engine: besides `recipients`, the only module that names actix).
 
@@ -23,6 +24,7 @@ mod filter;
 mod gate;
 mod host;
 mod lanes;
+mod log;
 mod outcome;
 mod pid;
 mod process;
@@ -44,6 +46,9 @@ pub use eventual::{Discarder, Eventual, Promise, Token, promise};
 #[cfg(feature = "testing")]
 pub use filter::{Fate, Filter, Match, Rule, Seen};
 pub use lanes::LaneStatus;
+pub use log::{
+    Change, Log, LogBounds, LogStart, Notice, Snapshot, SubscribeFrom, Subscription, Version,
+};
 pub use outcome::{Address, Cause, Exit, Fault, FaultKind, Lost, Outcome, Refusal, Refused};
 pub use pid::{AnyPid, Handle, Pid};
 pub use process::{Drained, Handler, Message, Process, Reply};

@@ -368,7 +368,11 @@ impl Runtime {
     /// A handle that does not keep the runtime alive: for what the runtime itself owns, such as the state of its
     /// actors. [`Cx::runtime`] gives such a one.
     pub fn unowned(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner), _owner: None }
+        Self::unowned_of(&self.inner)
+    }
+
+    pub(crate) fn unowned_of(inner: &Arc<Inner>) -> Self {
+        Self { inner: Arc::clone(inner), _owner: None }
     }
 }
 

@@ -13,6 +13,7 @@ mod drained_actors_may_linger;
 mod family;
 mod kill_abandons_what_waits;
 mod lists_need_no_actor;
+mod logs_have_no_gaps;
 mod lost_arbiters_are_replaced;
 mod mailboxes_are_bounded;
 mod names_are_unique_while_held;
