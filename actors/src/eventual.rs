@@ -16,6 +16,7 @@ use crate::crossings::{Crossings, Here};
 use crate::lock;
 use crate::outcome::{Address, Cause, Exit, Fault, Lost, Outcome};
 use crate::pid::AnyPid;
+use crate::waits::Edge;
 
 /// What an [`Eventual`] and its [`Promise`] share.
 pub(crate) struct Shared<T> {
@@ -33,6 +34,8 @@ pub(crate) struct Ask {
     pub(crate) subject: Option<Arc<str>>,
     pub(crate) since: Instant,
     pub(crate) after: Duration,
+    /// Present where the asker cannot go on without it.
+    pub(crate) edge: Option<Box<Edge>>,
 }
 
 struct State<T> {
@@ -94,6 +97,9 @@ impl<T: Send + 'static> Shared<T> {
         drop(hook);
         if let (Some(id), Some(ask)) = (timer, &self.ask) {
             ask.to.clock().cancel(id);
+            if let Some(edge) = &ask.edge {
+                edge.remove();
+            }
         }
         if let Some((forward, outcome)) = undelivered {
             forward(outcome);

@@ -10,7 +10,7 @@
 //! In reading order: `process` (the traits), `outcome` and `eventual` (how things end), `pid` (addresses),
 //! `cx` (what a turn can do), `runtime`, `spawn`, `shutdown`, `clock`, `lanes` (blocking work), `filter` (tests),
 //! `supervise` (restarts), `role` (addresses over incarnations), `tree` (who supervises whom),
-//! `log` (events for subscribers).
+//! `log` (events for subscribers), `waits` (who cannot go on without whom).
 //! Beneath: `control` (what is known about an actor without asking it), `gate` (the bound), `body` (its life), `seat` (arbiters),
 //! `work` (quiescence), `host` (the engine: besides `recipients`, the only module that names actix).
 
@@ -37,6 +37,7 @@ mod shutdown;
 mod spawn;
 mod supervise;
 mod tree;
+mod waits;
 mod work;
 
 pub use clock::Clock;
@@ -61,6 +62,7 @@ pub use supervise::{
     Stop, StopChild, Strategy, Supervisor,
 };
 pub use tree::Branch;
+pub use waits::{AskCycle, Wait};
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::role::Vacant;
+use crate::waits::AskCycle;
 
 /// Why an actor ended.
 #[derive(Clone, Debug)]
@@ -53,6 +54,8 @@ pub enum FaultKind {
     Refused(Refused),
     /// Nobody had the role that was asked.
     Vacant(Vacant),
+    /// The answer would have waited for the asker, who waits for it.
+    Cycle(AskCycle),
     /// A blocking job or a background task panicked.
     Panicked,
     /// A filter made it up, in a test.
@@ -83,6 +86,11 @@ impl Fault {
     pub(crate) fn vacant(vacant: Vacant) -> Self {
         let text = vacant.to_string();
         Self::of_kind(FaultKind::Vacant(vacant), text)
+    }
+
+    pub(crate) fn cycle(cycle: AskCycle) -> Self {
+        let text = cycle.to_string();
+        Self::of_kind(FaultKind::Cycle(cycle), text)
     }
 
     pub(crate) fn injected(text: &str) -> Self {
@@ -232,6 +240,7 @@ impl<T> Outcome<T> {
                 FaultKind::Refused(refused) => Lost::Refused(refused.clone()),
                 FaultKind::Reported
                 | FaultKind::Vacant(_)
+                | FaultKind::Cycle(_)
                 | FaultKind::Panicked
                 | FaultKind::Injected => Lost::Failed { address, fault },
             }),

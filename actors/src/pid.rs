@@ -17,6 +17,7 @@ use crate::outcome::{Address, Exit, Fault, Refusal, Refused};
 use crate::process::{Handler, Message, Process};
 use crate::runtime::{Runtime, SpawnError};
 use crate::spawn::Spawn;
+use crate::waits::Edge;
 use crate::work::Unit;
 
 /// One incarnation of an actor: its record, its door, and what must reach it before its messages.
@@ -113,7 +114,12 @@ impl<P: Process> Notice for Core<P> {
 
 /// What accepts messages of one type.
 trait Receives<M: Message>: Send + Sync {
-    fn ask(self: Arc<Self>, message: M, deadline: Duration) -> Eventual<M::Reply>;
+    fn ask(
+        self: Arc<Self>,
+        message: M,
+        deadline: Duration,
+        edge: Option<Box<Edge>>,
+    ) -> Eventual<M::Reply>;
     fn tell(&self, message: M) -> Result<(), Refused>;
     fn tell_filtered(self: Arc<Self>, message: M) -> Result<(), Refused>;
     fn is_filtered(&self) -> bool;
@@ -121,13 +127,19 @@ trait Receives<M: Message>: Send + Sync {
 }
 
 impl<P: Handler<M>, M: Message> Receives<M> for Core<P> {
-    fn ask(self: Arc<Self>, message: M, deadline: Duration) -> Eventual<M::Reply> {
+    fn ask(
+        self: Arc<Self>,
+        message: M,
+        deadline: Duration,
+        edge: Option<Box<Edge>>,
+    ) -> Eventual<M::Reply> {
         let label = message.label();
         let subject = message.subject();
         let fate = self.control.runtime.filter.fate(|| (&self.control.name, label, &subject));
         let (since, at) = self.control.runtime.clock.deadline(deadline);
         let to = AnyPid(Arc::<Self>::clone(&self));
-        let (promise, eventual) = asked(Ask { to, label, subject, since, after: deadline }, at);
+        let (promise, eventual) =
+            asked(Ask { to, label, subject, since, after: deadline, edge }, at);
         let mut call = Call::new(message, label, Some(promise), self.unit());
         match fate {
             Fate::Deliver => self.admit(call),
@@ -264,7 +276,7 @@ impl<P: Process> Pid<P> {
     where
         P: Handler<M>,
     {
-        Arc::clone(&self.core).ask(message, deadline)
+        Arc::clone(&self.core).ask(message, deadline, None)
     }
 
     /// Sends `message` without waiting for an answer. `Ok` means that it was admitted.
@@ -334,7 +346,17 @@ pub struct Handle<M: Message> {
 impl<M: Message> Handle<M> {
     /// As [`Pid::dispatch`].
     pub fn dispatch(&self, message: M, deadline: Duration) -> Eventual<M::Reply> {
-        Arc::clone(&self.to).ask(message, deadline)
+        Arc::clone(&self.to).ask(message, deadline, None)
+    }
+
+    /// A dispatch that takes `edge` out of the graph of waits when it ends.
+    pub(crate) fn dispatch_along(
+        &self,
+        message: M,
+        deadline: Duration,
+        edge: Edge,
+    ) -> Eventual<M::Reply> {
+        Arc::clone(&self.to).ask(message, deadline, Some(Box::new(edge)))
     }
 
     /// As [`Pid::notify`].

@@ -29,6 +29,7 @@ use crate::process::{Process, short_name};
 use crate::seat::{Group, Seat};
 use crate::shutdown::Shutdown;
 use crate::spawn::{Placement, Spawn};
+use crate::waits::Waits;
 use crate::work::{Counted, Unit};
 
 /// A handle to the runtime. Cheap to clone, usable from any thread.
@@ -48,6 +49,7 @@ pub(crate) struct Inner {
     pub(crate) filter: Filter,
     pub(crate) shutdown: Shutdown,
     pub(crate) crossings: Crossings,
+    pub(crate) waits: Waits,
     engine: Engine,
     groups: Vec<Group>,
     lanes: BTreeMap<&'static str, Arc<Lane>>,
@@ -173,6 +175,7 @@ impl Builder {
             filter: Filter::default(),
             shutdown: Shutdown::default(),
             crossings,
+            waits: Waits::default(),
             engine,
             groups,
             names: DashMap::new(),

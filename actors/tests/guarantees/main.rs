@@ -1,6 +1,7 @@
 //! What the runtime promises: one guarantee a file. `docs/runtime.md` numbers them and names these tests.
 
 mod actors_on_one_arbiter_share_it;
+mod ask_cycles_are_refused;
 mod blocking_work_has_its_lanes;
 mod children_come_and_go;
 mod continuations_are_turns;
