@@ -35,6 +35,8 @@ pub(crate) struct Body<P: Process> {
     /// It was told that it is drained.
     lingers: bool,
     label: &'static str,
+    /// When the last turn began, by the stamps of the control.
+    began: u64,
     /// Held until it has started.
     starting: Unit,
 }
@@ -49,6 +51,7 @@ impl<P: Process> Body<P> {
             ended: false,
             lingers: false,
             label: "",
+            began: 0,
             starting,
         }
     }
@@ -60,13 +63,13 @@ impl<P: Process> Body<P> {
         if self.core().control.is_terminating() {
             return self.end();
         }
-        self.cx.core.control.begin("initialize", &mut self.label);
+        let began = self.cx.core.control.begin("initialize", &mut self.label);
         let made = catch_unwind(AssertUnwindSafe(|| {
             let mut process = factory();
             let initialized = process.initialize(&mut self.cx);
             (process, initialized)
         }));
-        self.core().control.finish();
+        self.core().control.finish(began);
         match made {
             Ok((process, Ok(()))) => {
                 self.process = Some(process);
@@ -104,12 +107,13 @@ impl<P: Process> Body<P> {
     where
         P: Handler<M>,
     {
-        let Call { message, label, promise, handling, unit: _ } = call;
+        let Call { message, label, promise, handling, admitted, unit: _ } = call;
         let reply = self.turn(label, |process, cx| {
             assert!(!matches!(handling, Handling::Panic), "a panic put in by the filter");
             process.handle(message, cx)
         });
         if reply.is_some() {
+            self.core().control.note_wait(admitted, self.began);
             self.core().control.count_handled();
         }
         // Without a reply it panicked: the promise is dropped, which names that exit.
@@ -188,9 +192,9 @@ impl<P: Process> Body<P> {
         }
         let process = self.process.as_mut()?;
         self.turns += 1;
-        self.cx.core.control.begin(label, &mut self.label);
+        self.began = self.cx.core.control.begin(label, &mut self.label);
         let result = catch_unwind(AssertUnwindSafe(|| run(process, &mut self.cx)));
-        self.cx.core.control.finish();
+        self.cx.core.control.finish(self.began);
         match result {
             Ok(value) => Some(value),
             Err(payload) => {
@@ -247,12 +251,12 @@ impl<P: Process> Body<P> {
             // After a panic the state is not to be trusted; when the end is public already, the arbiter was
             // given up, and a successor may own what this would clean up.
             if !matches!(exit, Exit::Panicked(_)) && control.published().is_none() {
-                control.begin("finalize", &mut self.label);
+                let began = control.begin("finalize", &mut self.label);
                 let run = AssertUnwindSafe(|| process.finalize(&mut self.cx, &exit));
                 if let Err(payload) = catch_unwind(run) {
                     control.overrule(Exit::Panicked(panic_text(&*payload)));
                 }
-                control.finish();
+                control.finish(began);
             }
             drop_caught(process);
         }

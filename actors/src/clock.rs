@@ -158,8 +158,13 @@ impl Clock {
 
     /// Nanoseconds from the clock's start to about now; never zero.
     pub(crate) fn stamp(&self) -> u64 {
-        let since = self.about_now().saturating_duration_since(self.shared.anchor.0);
-        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX).max(1)
+        let (instant, then) = self.shared.anchor;
+        let since = match self.shared.work {
+            // Read several times a message, so without the way through an instant.
+            None => monotonic(ClockId::CLOCK_MONOTONIC_COARSE).saturating_sub(then),
+            Some(_) => self.now().saturating_duration_since(instant),
+        };
+        (since.as_secs() * 1_000_000_000 + u64::from(since.subsec_nanos())).max(1)
     }
 
     /// The instant of a [`Clock::stamp`].

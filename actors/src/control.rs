@@ -10,6 +10,7 @@ use std::time::Instant;
 use crate::eventual::Promise;
 use crate::gate::Gate;
 use crate::lock;
+use crate::meter::{Durations, Meter};
 use crate::outcome::{Exit, Outcome, Refusal};
 use crate::pid::{AnyPid, Notice};
 use crate::runtime::Inner;
@@ -27,6 +28,7 @@ pub(crate) struct Control {
     pub(crate) runtime: Arc<Inner>,
     pub(crate) since: Instant,
     gate: Gate,
+    meter: Meter,
     handled: AtomicU64,
     refused: AtomicU64,
     /// The label of the current turn, or of the last.
@@ -78,6 +80,8 @@ pub struct ActorStatus {
     pub since: Instant,
     /// How many messages wait.
     pub depth: usize,
+    /// The most that ever waited.
+    pub high_water: usize,
     /// How many may wait.
     pub capacity: usize,
     /// What it is doing now; nothing when it is idle.
@@ -88,6 +92,10 @@ pub struct ActorStatus {
     pub refused: u64,
     /// It takes nothing new.
     pub draining: bool,
+    /// How long the messages that it has handled had waited.
+    pub waits: Durations,
+    /// How long its turns took: messages, continuations, timers and exits.
+    pub turns: Durations,
 }
 
 impl Control {
@@ -107,6 +115,7 @@ impl Control {
             since: runtime.clock.now(),
             runtime,
             gate: Gate::new(capacity),
+            meter: Meter::default(),
             handled: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             label: Mutex::new(""),
@@ -126,7 +135,17 @@ impl Control {
 
     /// Gives back the place of a message that left the mailbox.
     pub(crate) fn leave(&self) {
-        self.gate.leave();
+        self.meter.note_depth(self.gate.leave());
+    }
+
+    /// Now, for the wait of a message that is admitted.
+    pub(crate) fn stamp(&self) -> u64 {
+        self.runtime.clock.stamp()
+    }
+
+    /// The turn that has just ended was that of a message admitted at `admitted`, by [`Control::stamp`].
+    pub(crate) fn note_wait(&self, admitted: u64, began: u64) {
+        self.meter.note_wait(began.saturating_sub(admitted));
     }
 
     /// Takes nothing new from now on.
@@ -178,17 +197,20 @@ impl Control {
     }
 
     /// A turn begins. `last` is the label of the turn before, kept by the only caller: between turns of one
-    /// kind, which is most of them, nothing is locked.
-    pub(crate) fn begin(&self, label: &'static str, last: &mut &'static str) {
+    /// kind, which is most of them, nothing is locked. Gives the time, by [`Control::stamp`].
+    pub(crate) fn begin(&self, label: &'static str, last: &mut &'static str) -> u64 {
         if !std::ptr::eq(label, *last) {
             *last = label;
             *lock(&self.label) = label;
         }
-        self.turn_since.store(self.runtime.clock.stamp(), Ordering::Release);
+        let began = self.stamp();
+        self.turn_since.store(began, Ordering::Release);
+        began
     }
 
-    pub(crate) fn finish(&self) {
+    pub(crate) fn finish(&self, began: u64) {
         self.turn_since.store(0, Ordering::Release);
+        self.meter.note_turn(self.stamp().saturating_sub(began));
     }
 
     /// Called by the actor's own thread only, hence no atomic addition.
@@ -271,6 +293,7 @@ impl Control {
         let _unit = std::mem::take(&mut end.unit);
         drop(end);
         self.gate.terminate();
+        self.runtime.tally.note_end(&exit);
         // Before anybody can hear of it and start a successor: no child outlives its supervisor.
         if let Some(roster) = self.roster.get() {
             roster.end();
@@ -290,17 +313,21 @@ impl Control {
     }
 
     pub(crate) fn status(&self) -> ActorStatus {
+        let (depth, handled) = (self.gate.depth(), self.handled.load(Ordering::Relaxed));
         ActorStatus {
             name: Arc::clone(&self.name),
             kind: self.kind,
             arbiter: (self.seat.group, self.seat.index),
             since: self.since,
-            depth: self.gate.depth(),
+            depth,
+            high_water: self.meter.high_water(depth),
             capacity: self.gate.capacity(),
             current: self.turn(),
-            handled: self.handled.load(Ordering::Relaxed),
+            handled,
             refused: self.refused.load(Ordering::Relaxed),
             draining: self.gate.is_closed(),
+            waits: self.meter.waits(handled),
+            turns: self.meter.turns(),
         }
     }
 }

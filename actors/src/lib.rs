@@ -10,21 +10,25 @@
 //! In reading order: `process` (the traits), `outcome` and `eventual` (how things end), `pid` (addresses),
 //! `cx` (what a turn can do), `runtime`, `spawn`, `shutdown`, `clock`, `lanes` (blocking work), `filter` (tests),
 //! `supervise` (restarts), `role` (addresses over incarnations), `tree` (who supervises whom),
-//! `log` (events for subscribers), `waits` (who cannot go on without whom).
+//! `log` (events for subscribers), `waits` (who cannot go on without whom),
+//! `meter` and `export` (what is counted, and how it is told).
 //! Beneath: `control` (what is known about an actor without asking it), `gate` (the bound), `body` (its life), `seat` (arbiters),
 //! `work` (quiescence), `host` (the engine: besides `recipients`, the only module that names actix).
 
+mod answering;
 mod body;
 mod clock;
 mod control;
 mod crossings;
 mod cx;
 mod eventual;
+mod export;
 mod filter;
 mod gate;
 mod host;
 mod lanes;
 mod log;
+mod meter;
 mod outcome;
 mod pid;
 mod process;
@@ -50,6 +54,7 @@ pub use lanes::LaneStatus;
 pub use log::{
     Change, Log, LogBounds, LogStart, Notice, Snapshot, SubscribeFrom, Subscription, Version,
 };
+pub use meter::{DURATION_CLASSES, Durations, Totals};
 pub use outcome::{Address, Cause, Exit, Fault, FaultKind, Lost, Outcome, Refusal, Refused};
 pub use pid::{AnyPid, Handle, Pid};
 pub use process::{Drained, Handler, Message, Process, Reply};

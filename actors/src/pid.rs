@@ -15,8 +15,6 @@ use crate::host::{Call, Door};
 use crate::lock;
 use crate::outcome::{Address, Exit, Fault, Refusal, Refused};
 use crate::process::{Handler, Message, Process};
-use crate::runtime::{Runtime, SpawnError};
-use crate::spawn::Spawn;
 use crate::waits::Edge;
 use crate::work::Unit;
 
@@ -216,12 +214,13 @@ impl<P: Process> Core<P> {
     }
 
     /// Puts the call into the mailbox, or gives it back with the reason.
-    fn offer<M: Message>(&self, call: Call<M>) -> Result<(), (Refused, Call<M>)>
+    fn offer<M: Message>(&self, mut call: Call<M>) -> Result<(), (Refused, Call<M>)>
     where
         P: Handler<M>,
     {
         match self.control.admit() {
             Ok(()) => {
+                call.admitted = self.control.stamp();
                 self.note_crossing();
                 self.door.send(call);
                 Ok(())
@@ -367,28 +366,6 @@ impl<M: Message> Handle<M> {
     /// Who this leads to.
     pub fn pid(&self) -> AnyPid {
         Arc::clone(&self.to).any()
-    }
-
-    /// Spawns an actor that answers `M` by calling `answer`, in the first group of `runtime`. For fakes in tests
-    /// and for small services without a state worth a type.
-    pub fn from_fn(
-        runtime: &Runtime,
-        name: impl Into<String>,
-        answer: impl FnMut(M) -> crate::Reply<M::Reply> + Send + 'static,
-    ) -> Result<Self, SpawnError> {
-        let spawn = Spawn::new(name, move || Answering(Box::new(answer)));
-        Ok(runtime.spawn(spawn)?.handle())
-    }
-}
-
-/// The actor behind [`Handle::from_fn`].
-struct Answering<M: Message>(Box<dyn FnMut(M) -> crate::Reply<M::Reply> + Send>);
-
-impl<M: Message> Process for Answering<M> {}
-
-impl<M: Message> Handler<M> for Answering<M> {
-    fn handle(&mut self, message: M, _: &mut crate::Cx<Self>) -> crate::Reply<M::Reply> {
-        (self.0)(message)
     }
 }
 

@@ -23,6 +23,7 @@ use crate::filter::Filter;
 use crate::host::{self, Engine};
 use crate::lanes::{Lane, LaneStatus};
 use crate::lock;
+use crate::meter::Tally;
 use crate::outcome::{Exit, Fault, Outcome};
 use crate::pid::{AnyPid, Core, Pid};
 use crate::process::{Process, short_name};
@@ -50,6 +51,7 @@ pub(crate) struct Inner {
     pub(crate) shutdown: Shutdown,
     pub(crate) crossings: Crossings,
     pub(crate) waits: Waits,
+    pub(crate) tally: Tally,
     engine: Engine,
     groups: Vec<Group>,
     lanes: BTreeMap<&'static str, Arc<Lane>>,
@@ -176,6 +178,7 @@ impl Builder {
             shutdown: Shutdown::default(),
             crossings,
             waits: Waits::default(),
+            tally: Tally::default(),
             engine,
             groups,
             names: DashMap::new(),
@@ -219,6 +222,7 @@ impl Runtime {
             Entry::Occupied(_) => return Err(SpawnError::NameTaken(name)),
             Entry::Vacant(vacant) => drop(vacant.insert(pid.any())),
         }
+        self.inner.tally.spawned.fetch_add(1, Ordering::Relaxed);
         lock(&self.inner.actors).insert(id, pid.any());
         seat.enter();
         self.inner.crossings.note_from(seat.here);
@@ -317,10 +321,6 @@ impl Runtime {
             deadline: ask.after,
         })
         .collect()
-    }
-
-    pub(crate) fn is_shutting_down(&self) -> bool {
-        self.inner.shutdown.check_open().is_err()
     }
 
     /// Every actor that has not ended, in start order. Asks no actor.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::plan::{Effect, Finish, How, Key, Plan};
@@ -143,8 +144,13 @@ impl Supervisor {
         kid.attempt += 1;
         let attempt = kid.attempt;
         let lineage = Lineage { parent: cx.core.control.id };
+        let again = kid.starts > 1;
         match kid.template.spawn(cx.runtime(), lineage) {
-            Ok(pid) => self.enter(key, pid, cx),
+            Ok(pid) => {
+                let restarted = &cx.core.control.runtime.tally.restarted;
+                restarted.fetch_add(u64::from(again), Ordering::Relaxed);
+                self.enter(key, pid, cx);
+            }
             Err(SpawnError::NameTaken(name)) => self.wait_for_name(key, attempt, &name, cx),
             Err(error) => self.report_unspawned(key, attempt, error, cx),
         }

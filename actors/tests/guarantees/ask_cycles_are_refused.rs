@@ -108,6 +108,8 @@ fn of_two_that_ask_each_other_at_once_one_is_refused() {
         for pid in [&a, &b] {
             ask(pid, |probe, _| probe.keep.clear());
         }
-        outcomes.map(|(answer, _)| drop(answer.blocking_wait()));
+        for (answer, _) in outcomes {
+            drop(answer.blocking_wait());
+        }
     }
 }

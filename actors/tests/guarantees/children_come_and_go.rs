@@ -119,12 +119,12 @@ fn children_that_are_killed_from_many_threads_are_all_there_in_the_end() {
             scope.spawn(|| harass(&world.runtime, name));
         }
     });
-    let running = |child: &ChildStatus| child.state == ChildState::Running;
+    // The last kill of each may not have been heard of yet.
+    let running = |child: &ChildStatus| child.state == ChildState::Running && child.restarts >= 100;
     while !root.children().iter().all(running) {
         std::thread::yield_now();
     }
     assert_eq!(root.children().len(), names.len());
-    assert!(root.children().iter().all(|child| child.restarts >= 100));
     let restarts: u64 = root.children().iter().map(|child| child.restarts).sum();
     assert!(starts.load(Ordering::Relaxed) <= restarts + 8, "one life for each start");
     let report = world.runtime.begin_shutdown(ShutdownPlan::within(PATIENCE)).blocking_wait();
