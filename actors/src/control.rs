@@ -92,7 +92,8 @@ pub struct ActorStatus {
     pub refused: u64,
     /// It takes nothing new.
     pub draining: bool,
-    /// How long the messages that it has handled had waited.
+    /// How long the messages that it has handled had waited: every dispatch, and one in eight of those that were
+    /// sent without waiting for an answer.
     pub waits: Durations,
     /// How long its turns took: messages, continuations, timers and exits.
     pub turns: Durations,
@@ -143,9 +144,12 @@ impl Control {
         self.runtime.clock.stamp()
     }
 
-    /// The turn that has just ended was that of a message admitted at `admitted`, by [`Control::stamp`].
+    /// The turn that has just ended was that of a message admitted at `admitted`, by [`Control::stamp`], if that is
+    /// known.
     pub(crate) fn note_wait(&self, admitted: u64, began: u64) {
-        self.meter.note_wait(began.saturating_sub(admitted));
+        if admitted != 0 {
+            self.meter.note_wait(began.saturating_sub(admitted));
+        }
     }
 
     /// Takes nothing new from now on.
@@ -326,7 +330,7 @@ impl Control {
             handled,
             refused: self.refused.load(Ordering::Relaxed),
             draining: self.gate.is_closed(),
-            waits: self.meter.waits(handled),
+            waits: self.meter.waits(),
             turns: self.meter.turns(),
         }
     }

@@ -29,7 +29,7 @@ pub(crate) struct Call<M: Message> {
     pub(crate) label: &'static str,
     pub(crate) promise: Option<Promise<M::Reply>>,
     pub(crate) handling: Handling,
-    /// When it was admitted.
+    /// When it was admitted, by the stamps of the clock; zero where that is not counted.
     pub(crate) admitted: u64,
     pub(crate) unit: Unit,
 }

@@ -11,7 +11,8 @@
 //! Whoever publishes has the version when [`Log::publish`] returns, and the next thing that it does can rely on it.
 //! A mailbox would be a second queue with a bound of its own, and a full one would have to drop an event or hold the
 //! publisher up. The section under the lock is a map insert and a queue push; it waits for nobody, allocates for no
-//! subscriber, and drops nothing of the embedder's.
+//! subscriber, and drops no state and no event. Who asks for a snapshot copies the map of pointers under it, once for
+//! each version, however many ask.
 //!
 //! # Why subscribers have no queue
 //!

@@ -1,9 +1,11 @@
 //! What is counted of every actor, always: how long messages wait and turns take, how full the mailbox was.
 //!
 //! Times are read from the coarse clock, which ticks every few milliseconds: a turn below a tick counts as nothing or
-//! as a tick, so that sums are right on average and long ones are right to a tick. What a message adds is two reads of
-//! that clock and an addition; only what took a tick or more is entered anywhere.
+//! as a tick, so that sums are right on average and long ones are right to a tick. What a message adds is one read of
+//! that clock and some additions; only what took a tick or more is entered anywhere. The wait of a message would be a
+//! second read, by its sender; so it is known of dispatches, which read the clock anyhow, and of one message in eight.
 
+use std::cell::Cell;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -45,10 +47,19 @@ impl Durations {
     }
 }
 
+/// True for one message in eight of those that this thread sends.
+pub(crate) fn is_sampled() -> bool {
+    thread_local!(static SENT: Cell<u8> = const { Cell::new(0) });
+    let sent = SENT.get();
+    SENT.set(sent.wrapping_add(1));
+    sent.is_multiple_of(8)
+}
+
 /// The counts of one actor. Written by its own thread only, hence no atomic additions.
 #[derive(Default)]
 pub(crate) struct Meter {
     turns: AtomicU64,
+    waits: AtomicU64,
     /// The most messages that ever waited, as far as it has got.
     high_water: AtomicUsize,
     /// Made by the first of a tick or more, so that most actors have none.
@@ -74,6 +85,7 @@ impl Meter {
 
     /// A message had waited for so many nanoseconds.
     pub(crate) fn note_wait(&self, ns: u64) {
+        add(&self.waits, 1);
         note(&self.waited, ns);
     }
 
@@ -87,9 +99,8 @@ impl Meter {
         read(&self.ran, self.turns.load(Ordering::Relaxed))
     }
 
-    /// How long the messages waited of which `handled` were handled.
-    pub(crate) fn waits(&self, handled: u64) -> Durations {
-        read(&self.waited, handled)
+    pub(crate) fn waits(&self) -> Durations {
+        read(&self.waited, self.waits.load(Ordering::Relaxed))
     }
 
     /// The most that ever waited, `now` included.

@@ -13,6 +13,7 @@ use crate::eventual::{Ask, Eventual, asked, promise};
 use crate::filter::{Fate, Handling};
 use crate::host::{Call, Door};
 use crate::lock;
+use crate::meter;
 use crate::outcome::{Address, Exit, Fault, Refusal, Refused};
 use crate::process::{Handler, Message, Process};
 use crate::waits::Edge;
@@ -139,6 +140,7 @@ impl<P: Handler<M>, M: Message> Receives<M> for Core<P> {
         let (promise, eventual) =
             asked(Ask { to, label, subject, since, after: deadline, edge }, at);
         let mut call = Call::new(message, label, Some(promise), self.unit());
+        call.admitted = self.control.runtime.clock.stamp_of(since);
         match fate {
             Fate::Deliver => self.admit(call),
             Fate::Duplicate => match call.message.duplicate() {
@@ -220,7 +222,9 @@ impl<P: Process> Core<P> {
     {
         match self.control.admit() {
             Ok(()) => {
-                call.admitted = self.control.stamp();
+                if call.admitted == 0 && meter::is_sampled() {
+                    call.admitted = self.control.stamp();
+                }
                 self.note_crossing();
                 self.door.send(call);
                 Ok(())

@@ -97,7 +97,9 @@ impl Page {
             }
         }
         self.histogram("actors_turn_seconds", "How long turns take.", actors, |a| &a.turns)?;
-        self.histogram("actors_wait_seconds", "How long messages wait.", actors, |a| &a.waits)
+        self.histogram("actors_wait_seconds", "How long messages wait; sampled.", actors, |a| {
+            &a.waits
+        })
     }
 
     /// By kind of actor: by name it would be a family of families.

@@ -29,7 +29,8 @@ impl<P: Process> ChildSpec<P> {
     /// A child named `name`, each incarnation of which is made by `factory` on its arbiter. It is always restarted
     /// and may drain for five seconds, unless something else is said.
     ///
-    /// To supervise a supervisor, let the factory make one, with its children declared.
+    /// To supervise a supervisor, let the factory make one, with its children declared, and give it the time to
+    /// drain that its children may take together.
     pub fn new(name: impl Into<Arc<str>>, factory: impl Fn() -> P + Send + Sync + 'static) -> Self {
         let name = name.into();
         Self {

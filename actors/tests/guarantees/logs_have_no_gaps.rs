@@ -170,8 +170,9 @@ async fn an_actor_that_is_slow_lags_and_one_that_ends_leaves_its_position() {
     drop(release);
     world.runtime.clock().settle().await;
     let said = world.so_far();
-    let lagged = said.iter().position(|text| text.starts_with("lagged")).expect("it is told");
-    assert_eq!(said[lagged + 1..], ["snapshot 100"]);
+    assert!(said.iter().any(|text| text.starts_with("lagged")), "{said:?}");
+    let last = said.last().map(String::as_str);
+    assert!(matches!(last, Some("snapshot 100" | "100 moved")), "{said:?}");
     drop(pid.kill("enough"));
     world.runtime.clock().settle().await;
     log.publish(1, 0, "unheard");
