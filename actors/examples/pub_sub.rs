@@ -1,93 +1,80 @@
-//! A topic and its subscribers: each has a bounded mailbox, none can hold up the others, and the topic forgets who ends.
+//! An event log and its subscribers: an actor, a task that keeps a map, and one that comes late and lags.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use longshore_actors::sync::Latch;
 use longshore_actors::{
-    AnyPid, Cx, Exit, Handle, Handler, Message, Process, Reply, Runtime, ShutdownPlan, Spawn,
+    Cx, Handler, Log, LogBounds, LogStart, Notice, Process, Reply, Runtime, ShutdownPlan, Spawn,
+    SubscribeFrom, Subscription,
 };
 
-const PATIENCE: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What is published.
-#[derive(Clone)]
-struct News(String);
+/// Ships by name, the port that each is in, and what happens to them.
+type Ships = Log<&'static str, &'static str, &'static str>;
+type News = Notice<&'static str, &'static str, &'static str>;
 
-impl Message for News {
-    type Reply = ();
-}
+/// Prints what it is told.
+struct Gazette;
 
-/// Whoever accepts news can subscribe to them.
-struct Subscribe(Handle<News>);
+impl Process for Gazette {}
 
-impl Message for Subscribe {
-    type Reply = usize;
-}
-
-/// Passes news on to everybody who subscribed.
-#[derive(Default)]
-struct Topic {
-    subscribers: Vec<Handle<News>>,
-}
-
-impl Process for Topic {
-    fn exited(&mut self, _: &mut Cx<Self>, who: &AnyPid, why: &Exit) {
-        println!("{who} has left: {why}");
-        self.subscribers.retain(|subscriber| subscriber.pid() != *who);
-    }
-}
-
-impl Handler<Subscribe> for Topic {
-    fn handle(&mut self, Subscribe(subscriber): Subscribe, cx: &mut Cx<Self>) -> Reply<usize> {
-        cx.watch(&subscriber.pid());
-        self.subscribers.push(subscriber);
-        Reply::now(self.subscribers.len())
-    }
-}
-
-impl Handler<News> for Topic {
+impl Handler<News> for Gazette {
     fn handle(&mut self, news: News, _: &mut Cx<Self>) -> Reply<()> {
-        for subscriber in &self.subscribers {
-            // A topic that must not lose anything would keep what is refused, or end the subscriber.
-            if let Err(refused) = subscriber.notify(news.clone()) {
-                println!("lost: {refused}");
-            }
+        match news {
+            Notice::Snapshot(all) => println!("{} ships at {}", all.states.len(), all.version),
+            Notice::Event(one) => println!("{}: {} {}", one.version, one.key, one.event),
+            Notice::Lagged { from, to } => println!("{from} to {to} were missed"),
         }
         Reply::now(())
     }
 }
 
-/// Prints what it hears.
-struct Reader {
-    heard: Latch,
-}
-
-impl Process for Reader {}
-
-impl Handler<News> for Reader {
-    fn handle(&mut self, News(text): News, cx: &mut Cx<Self>) -> Reply<()> {
-        println!("{} reads: {text}", cx.name());
-        self.heard.count_down();
-        Reply::now(())
+/// Keeps the map of who is where until the log ends.
+async fn harbour_master(
+    mut news: Subscription<&'static str, &'static str, &'static str>,
+) -> BTreeMap<&'static str, &'static str> {
+    let mut ships = BTreeMap::new();
+    while let Some(notice) = news.next().await {
+        match notice {
+            Notice::Snapshot(all) => {
+                ships = all.states.iter().map(|(ship, port)| (*ship, **port)).collect();
+            }
+            Notice::Event(one) => match &one.state {
+                Some(port) => drop(ships.insert(one.key, **port)),
+                None => drop(ships.remove(one.key)),
+            },
+            // A snapshot follows.
+            Notice::Lagged { .. } => {}
+        }
     }
+    ships
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let runtime = Runtime::builder().group("main", 2).build()?;
-    let topic = runtime.spawn(Spawn::new("topic", Topic::default))?;
-    let heard = Latch::new(3);
-    let mut readers = Vec::new();
-    for (name, heard) in [("reader/a", heard.clone()), ("reader/b", heard.clone())] {
-        let reader = runtime.spawn(Spawn::new(name, || Reader { heard }).capacity(8))?;
-        let subscribed = topic.dispatch(Subscribe(reader.handle()), PATIENCE);
-        println!("{} subscribed", subscribed.blocking_wait().into_result()?);
-        readers.push(reader);
+    let bounds = LogBounds { kept: 4, backlog: 4 };
+    let ships = Ships::starting(LogStart { bounds, ..LogStart::default() });
+    let gazette = runtime.spawn(Spawn::new("gazette", || Gazette))?;
+    let delivered = ships.subscribe(SubscribeFrom::Now).deliver_to(&gazette.handle());
+    let master = harbour_master(ships.subscribe(SubscribeFrom::Now));
+    let map = runtime.spawn_future("main", "harbour master", master);
+    let mut sleeper = ships.subscribe(SubscribeFrom::Now);
+    ships.publish("Argo", "Iolcus", "was built");
+    for port in ["Lemnos", "Cyzicus", "Salmydessus", "Colchis"] {
+        ships.publish("Argo", port, "arrived");
     }
-    topic.dispatch(News("first".into()), PATIENCE).blocking_wait().into_result()?;
-    // It reads what it was sent, and ends.
-    readers[0].drain().blocking_wait().into_result()?;
-    topic.dispatch(News("second".into()), PATIENCE).blocking_wait().into_result()?;
-    heard.opened().within(&runtime.clock(), PATIENCE).blocking_wait().into_result()?;
+    let sunk = ships.publish_end("Demeter", "was wrecked");
+    assert_eq!(ships.snapshot().ended.len(), 1);
+    ships.acknowledge(&"Demeter", sunk);
+    // The log ends with its last handle, and the subscriptions when they have read it.
+    drop(ships);
+    let version = delivered.blocking_wait().into_result()?;
+    println!("the gazette knows all up to {version}");
+    println!("the harbour master has {:?}", map.blocking_wait().into_result()?);
+    while let Some(notice) = sleeper.try_next() {
+        println!("the sleeper hears {notice:?}");
+    }
     let report = runtime.begin_shutdown(ShutdownPlan::within(PATIENCE));
     assert!(report.blocking_wait().into_result()?.is_clean());
     Ok(())

@@ -10,7 +10,7 @@ use crate::filter::Handling;
 use crate::host::Call;
 use crate::outcome::{Exit, Fault, panic_text};
 use crate::pid::{Core, Urgent, What};
-use crate::process::{Handler, Message, Process, Reply};
+use crate::process::{Drained, Handler, Message, Process, Reply};
 use crate::work::Unit;
 
 /// How many turns an actor takes in a row on a thread of its own engine.
@@ -34,7 +34,11 @@ pub(crate) struct Body<P: Process> {
     /// After so many turns the arbiter's other tasks get theirs.
     slice: u32,
     ended: bool,
+    /// It was told that it is drained.
+    lingers: bool,
     label: &'static str,
+    /// When the last turn began, by the stamps of the control.
+    began: u64,
     /// Held until it has started.
     starting: Unit,
 }
@@ -48,7 +52,9 @@ impl<P: Process> Body<P> {
             turns: 0,
             slice: TURNS_PER_SLICE,
             ended: false,
+            lingers: false,
             label: "",
+            began: 0,
             starting,
         }
     }
@@ -73,15 +79,18 @@ impl<P: Process> Body<P> {
         if self.core().control.is_terminating() {
             return self.end();
         }
-        self.cx.core.control.begin("initialize", &mut self.label);
+        let began = self.cx.core.control.begin("initialize", &mut self.label);
         let made = catch_unwind(AssertUnwindSafe(|| {
             let mut process = factory();
             let initialized = process.initialize(&mut self.cx);
             (process, initialized)
         }));
-        self.core().control.finish();
+        self.core().control.finish(began);
         match made {
-            Ok((process, Ok(()))) => self.process = Some(process),
+            Ok((process, Ok(()))) => {
+                self.process = Some(process);
+                self.core().control.note_started();
+            }
             // Never initialised, so never finalised.
             Ok((process, Err(fault))) => {
                 self.core().control.terminate(Exit::Failed(fault));
@@ -93,14 +102,16 @@ impl<P: Process> Body<P> {
     }
 
     /// Handles one message that left the mailbox.
-    pub(crate) fn receive<M: Message>(&mut self, call: Call<M>) -> Flow
+    pub(crate) fn receive<M: Message>(&mut self, mut call: Call<M>) -> Flow
     where
         P: Handler<M>,
     {
+        // Held until an end that follows from the message has taken one of its own.
+        let _unit = std::mem::take(&mut call.unit);
         self.core().control.leave();
         // What is urgent overtakes what waited.
         self.run_urgent();
-        if !self.must_end(false) {
+        if !self.must_end() {
             self.handle(call);
         } else {
             drop(call);
@@ -112,12 +123,13 @@ impl<P: Process> Body<P> {
     where
         P: Handler<M>,
     {
-        let Call { message, label, promise, handling, unit } = call;
+        let Call { message, label, promise, handling, admitted, unit: _ } = call;
         let reply = self.turn(label, |process, cx| {
             assert!(!matches!(handling, Handling::Panic), "a panic put in by the filter");
             process.handle(message, cx)
         });
         if reply.is_some() {
+            self.core().control.note_wait(admitted, self.began);
             self.core().control.count_handled();
         }
         // Without a reply it panicked: the promise is dropped, which names that exit.
@@ -128,7 +140,6 @@ impl<P: Process> Body<P> {
             }
             (None, _, _) | (_, None, _) => {}
         }
-        drop(unit);
     }
 
     fn answer<R: Send + 'static>(&self, reply: Reply<R>, promise: Promise<R>) {
@@ -158,7 +169,7 @@ impl<P: Process> Body<P> {
             return;
         }
         let slice_end = self.turns + self.slice;
-        while !self.must_end(false) {
+        while !self.must_end() {
             if self.turns >= slice_end {
                 // Timers that set timers must not keep the arbiter: go on at the next kick.
                 if self.cx.has_turn() || self.core().has_urgent() {
@@ -201,14 +212,14 @@ impl<P: Process> Body<P> {
         label: &'static str,
         run: impl FnOnce(&mut P, &mut Cx<P>) -> R,
     ) -> Option<R> {
-        if self.must_end(false) {
+        if self.must_end() {
             return None;
         }
         let process = self.process.as_mut()?;
         self.turns += 1;
-        self.cx.core.control.begin(label, &mut self.label);
+        self.began = self.cx.core.control.begin(label, &mut self.label);
         let result = catch_unwind(AssertUnwindSafe(|| run(process, &mut self.cx)));
-        self.cx.core.control.finish();
+        self.cx.core.control.finish(self.began);
         match result {
             Ok(value) => Some(value),
             Err(payload) => {
@@ -226,13 +237,21 @@ impl<P: Process> Body<P> {
         control.overrule(Exit::Panicked(text));
     }
 
-    fn must_end(&self, drained: bool) -> bool {
-        let control = &self.core().control;
-        self.ended || control.is_terminating() || (drained && control.is_drained())
+    fn must_end(&self) -> bool {
+        self.ended || self.core().control.is_terminating()
+    }
+
+    /// True when a drain is through and the actor does not linger. It is asked once.
+    fn is_drained(&mut self) -> bool {
+        if self.lingers || !self.core().control.is_drained() {
+            return false;
+        }
+        self.lingers = true;
+        self.turn("drained", |process, cx| process.drained(cx)) != Some(Drained::Linger)
     }
 
     fn flow(&mut self) -> Flow {
-        if self.must_end(true) {
+        if self.is_drained() || self.must_end() {
             return self.end();
         }
         if self.turns >= self.slice {
@@ -257,12 +276,12 @@ impl<P: Process> Body<P> {
             // After a panic the state is not to be trusted; when the end is public already, the arbiter was
             // given up, and a successor may own what this would clean up.
             if !matches!(exit, Exit::Panicked(_)) && control.published().is_none() {
-                control.begin("finalize", &mut self.label);
+                let began = control.begin("finalize", &mut self.label);
                 let run = AssertUnwindSafe(|| process.finalize(&mut self.cx, &exit));
                 if let Err(payload) = catch_unwind(run) {
                     control.overrule(Exit::Panicked(panic_text(&*payload)));
                 }
-                control.finish();
+                control.finish(began);
             }
             drop_caught(process);
         }

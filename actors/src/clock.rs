@@ -85,6 +85,10 @@ const COARSENESS: Duration = Duration::from_millis(10);
 /// Deadlines below this are measured by the precise clock.
 const PRECISE_BELOW: Duration = Duration::from_secs(1);
 
+fn nanoseconds(duration: Duration) -> u64 {
+    duration.as_secs() * 1_000_000_000 + u64::from(duration.subsec_nanos())
+}
+
 fn monotonic(clock: ClockId) -> Duration {
     clock_gettime(clock).map_or(Duration::ZERO, Duration::from)
 }
@@ -160,8 +164,19 @@ impl Clock {
 
     /// Nanoseconds from the clock's start to about now; never zero.
     pub(crate) fn stamp(&self) -> u64 {
-        let since = self.about_now().saturating_duration_since(self.shared.anchor.0);
-        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX).max(1)
+        if self.shared.work.is_some() {
+            return self.stamp_of(self.now());
+        }
+        // Read twice for each message, so without the way through an instant.
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(0, |now| {
+            now.tv_sec().unsigned_abs() * 1_000_000_000 + now.tv_nsec().unsigned_abs()
+        });
+        now.saturating_sub(nanoseconds(self.shared.anchor.1)).max(1)
+    }
+
+    /// The [`Clock::stamp`] of this instant.
+    pub(crate) fn stamp_of(&self, instant: Instant) -> u64 {
+        nanoseconds(instant.saturating_duration_since(self.shared.anchor.0)).max(1)
     }
 
     /// The instant of a [`Clock::stamp`].

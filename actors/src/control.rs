@@ -4,16 +4,18 @@
 //! or terminating, what it is doing, how it ended and who wants to know.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::Instant;
 
 use crate::eventual::Promise;
 use crate::gate::Gate;
 use crate::lock;
-use crate::outcome::{Exit, Refusal};
+use crate::meter::{Durations, Meter};
+use crate::outcome::{Exit, Outcome, Refusal};
 use crate::pid::{AnyPid, Notice};
 use crate::runtime::Inner;
 use crate::seat::Seat;
+use crate::supervise::{Lineage, Roster};
 use crate::work::Unit;
 
 /// The record of one incarnation of an actor.
@@ -26,12 +28,17 @@ pub(crate) struct Control {
     pub(crate) runtime: Arc<Inner>,
     pub(crate) since: Instant,
     gate: Gate,
+    meter: Meter,
     handled: AtomicU64,
     refused: AtomicU64,
     /// The label of the current turn, or of the last.
     label: Mutex<&'static str>,
     /// When the current turn began, on the clock's scale; zero between turns.
     turn_since: AtomicU64,
+    /// Where it comes from, if a supervisor started it.
+    pub(crate) lineage: Option<Lineage>,
+    /// Its children, if it is a supervisor.
+    pub(crate) roster: OnceLock<Arc<Roster>>,
     end: Mutex<End>,
 }
 
@@ -46,6 +53,9 @@ pub struct Turn {
 
 #[derive(Default)]
 struct End {
+    /// Its `initialize` is through.
+    started: bool,
+    starters: Vec<Promise<()>>,
     /// Set as soon as it is known why; the first reason stands.
     decided: Option<Exit>,
     /// Set when it has ended and everybody may know.
@@ -70,6 +80,8 @@ pub struct ActorStatus {
     pub since: Instant,
     /// How many messages wait.
     pub depth: usize,
+    /// The most that ever waited.
+    pub high_water: usize,
     /// How many may wait.
     pub capacity: usize,
     /// What it is doing now; nothing when it is idle.
@@ -80,6 +92,11 @@ pub struct ActorStatus {
     pub refused: u64,
     /// It takes nothing new.
     pub draining: bool,
+    /// How long the messages that it has handled had waited: every dispatch, and one in eight of those that were
+    /// sent without waiting for an answer.
+    pub waits: Durations,
+    /// How long its turns took: messages, continuations, timers and exits.
+    pub turns: Durations,
 }
 
 impl Control {
@@ -99,10 +116,13 @@ impl Control {
             since: runtime.clock.now(),
             runtime,
             gate: Gate::new(capacity),
+            meter: Meter::default(),
             handled: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             label: Mutex::new(""),
             turn_since: AtomicU64::new(0),
+            lineage: None,
+            roster: OnceLock::new(),
             end: Mutex::new(End::default()),
         }
     }
@@ -116,7 +136,20 @@ impl Control {
 
     /// Gives back the place of a message that left the mailbox.
     pub(crate) fn leave(&self) {
-        self.gate.leave();
+        self.meter.note_depth(self.gate.leave());
+    }
+
+    /// Now, for the wait of a message that is admitted.
+    pub(crate) fn stamp(&self) -> u64 {
+        self.runtime.clock.stamp()
+    }
+
+    /// The turn that has just ended was that of a message admitted at `admitted`, by [`Control::stamp`], if that is
+    /// known.
+    pub(crate) fn note_wait(&self, admitted: u64, began: u64) {
+        if admitted != 0 {
+            self.meter.note_wait(began.saturating_sub(admitted));
+        }
     }
 
     /// Takes nothing new from now on.
@@ -147,6 +180,11 @@ impl Control {
         self.gate.is_terminating()
     }
 
+    /// It takes nothing new: it drains, or ends, or has ended.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.gate.is_closed()
+    }
+
     /// Closed, and whatever had been admitted was handled.
     pub(crate) fn is_drained(&self) -> bool {
         self.gate.is_drained()
@@ -163,17 +201,20 @@ impl Control {
     }
 
     /// A turn begins. `last` is the label of the turn before, kept by the only caller: between turns of one
-    /// kind, which is most of them, nothing is locked.
-    pub(crate) fn begin(&self, label: &'static str, last: &mut &'static str) {
+    /// kind, which is most of them, nothing is locked. Gives the time, by [`Control::stamp`].
+    pub(crate) fn begin(&self, label: &'static str, last: &mut &'static str) -> u64 {
         if !std::ptr::eq(label, *last) {
             *last = label;
             *lock(&self.label) = label;
         }
-        self.turn_since.store(self.runtime.clock.stamp(), Ordering::Release);
+        let began = self.stamp();
+        self.turn_since.store(began, Ordering::Release);
+        began
     }
 
-    pub(crate) fn finish(&self) {
+    pub(crate) fn finish(&self, began: u64) {
         self.turn_since.store(0, Ordering::Release);
+        self.meter.note_turn(self.stamp().saturating_sub(began));
     }
 
     /// Called by the actor's own thread only, hence no atomic addition.
@@ -187,6 +228,33 @@ impl Control {
         let turn =
             || Turn { label: *lock(&self.label), since: self.runtime.clock.instant_of(since) };
         (since != 0).then(turn)
+    }
+
+    /// Its `initialize` has let it in.
+    pub(crate) fn note_started(&self) {
+        let mut end = lock(&self.end);
+        end.started = true;
+        let starters = std::mem::take(&mut end.starters);
+        drop(end);
+        for promise in starters {
+            promise.set(());
+        }
+    }
+
+    /// Ends `promise` when it has started, or as abandoned if it never does.
+    pub(crate) fn promise_start(&self, promise: Promise<()>) {
+        let mut end = lock(&self.end);
+        let exit = end.published.clone();
+        if exit.is_none() && !end.started {
+            end.starters.push(promise);
+            return;
+        }
+        let started = end.started;
+        drop(end);
+        promise.end(match exit {
+            Some(exit) if !started => Outcome::Abandoned(exit),
+            Some(_) | None => Outcome::Ok(()),
+        });
     }
 
     /// Gives `promise` the exit, now or later.
@@ -225,14 +293,23 @@ impl Control {
         end.published = Some(exit.clone());
         let promises = std::mem::take(&mut end.promises);
         let watchers = std::mem::take(&mut end.watchers);
+        let starters = std::mem::take(&mut end.starters);
         let _unit = std::mem::take(&mut end.unit);
         drop(end);
         self.gate.terminate();
+        self.runtime.tally.note_end(&exit);
+        // Before anybody can hear of it and start a successor: no child outlives its supervisor.
+        if let Some(roster) = self.roster.get() {
+            roster.end();
+        }
         self.runtime.forget(self);
         self.seat.leave();
         tracing::debug!(actor = %self.name, %exit, "actor ended");
         for watcher in watchers.iter().filter_map(Weak::upgrade) {
             watcher.notice(me.clone(), exit.clone());
+        }
+        for promise in starters {
+            promise.end(Outcome::Abandoned(exit.clone()));
         }
         for promise in promises {
             promise.set(exit.clone());
@@ -240,17 +317,21 @@ impl Control {
     }
 
     pub(crate) fn status(&self) -> ActorStatus {
+        let (depth, handled) = (self.gate.depth(), self.handled.load(Ordering::Relaxed));
         ActorStatus {
             name: Arc::clone(&self.name),
             kind: self.kind,
             arbiter: (self.seat.group, self.seat.index),
             since: self.since,
-            depth: self.gate.depth(),
+            depth,
+            high_water: self.meter.high_water(depth),
             capacity: self.gate.capacity(),
             current: self.turn(),
-            handled: self.handled.load(Ordering::Relaxed),
+            handled,
             refused: self.refused.load(Ordering::Relaxed),
             draining: self.gate.is_closed(),
+            waits: self.meter.waits(),
+            turns: self.meter.turns(),
         }
     }
 }

@@ -27,6 +27,7 @@ use crate::crossings::{Crossings, Here};
 use crate::lock;
 use crate::outcome::{Address, Cause, Exit, Fault, Lost, Outcome};
 use crate::pid::AnyPid;
+use crate::waits::Edge;
 
 pub(crate) use cascade::run as cascade;
 pub use discard::{Discarder, Token};
@@ -52,6 +53,8 @@ pub(crate) struct Ask {
     pub(crate) subject: Option<Arc<str>>,
     pub(crate) since: Instant,
     pub(crate) after: Duration,
+    /// Present where the asker cannot go on without it.
+    pub(crate) edge: Option<Box<Edge>>,
 }
 
 struct State<T> {
@@ -114,6 +117,9 @@ impl<T: Send + 'static> Shared<T> {
         drop(hook);
         if let (Some(id), Some(ask)) = (timer, &self.ask) {
             ask.to.clock().cancel(id);
+            if let Some(edge) = &ask.edge {
+                edge.remove();
+            }
         }
         if let Some((forward, outcome)) = undelivered {
             forward(outcome);

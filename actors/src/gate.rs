@@ -36,10 +36,12 @@ impl Gate {
         })
     }
 
-    /// Gives back the place of a message that left the mailbox.
-    pub(crate) fn leave(&self) {
-        let before = self.word.fetch_sub(1, Ordering::AcqRel);
-        debug_assert!(before & COUNT > 0, "a message left that was never admitted");
+    /// Gives back the place of a message that left the mailbox; how many waited with it. Since they become fewer
+    /// here only, the greatest of these is the most that ever waited.
+    pub(crate) fn leave(&self) -> usize {
+        let before = self.word.fetch_sub(1, Ordering::AcqRel) & COUNT;
+        debug_assert!(before > 0, "a message left that was never admitted");
+        before
     }
 
     /// Admits nothing from now on.

@@ -29,6 +29,8 @@ pub(crate) struct Call<M: Message> {
     pub(crate) label: &'static str,
     pub(crate) promise: Option<Promise<M::Reply>>,
     pub(crate) handling: Handling,
+    /// When it was admitted, by the stamps of the clock; zero where that is not counted.
+    pub(crate) admitted: u64,
     pub(crate) unit: Unit,
 }
 
@@ -39,7 +41,7 @@ impl<M: Message> Call<M> {
         promise: Option<Promise<M::Reply>>,
         unit: Unit,
     ) -> Self {
-        Self { message, label, promise, handling: Handling::Normal, unit }
+        Self { message, label, promise, handling: Handling::Normal, admitted: 0, unit }
     }
 
     /// Goes away; the asker learns so at once.

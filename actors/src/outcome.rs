@@ -5,6 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::role::Vacant;
+use crate::waits::AskCycle;
+
 /// Why an actor ended.
 #[derive(Clone, Debug)]
 pub enum Exit {
@@ -49,6 +52,10 @@ pub enum FaultKind {
     Reported,
     /// The receiver did not admit the message.
     Refused(Refused),
+    /// Nobody had the role that was asked.
+    Vacant(Vacant),
+    /// The answer would have waited for the asker, who waits for it.
+    Cycle(AskCycle),
     /// A blocking job or a background task panicked.
     Panicked,
     /// A filter made it up, in a test.
@@ -74,6 +81,16 @@ impl Fault {
 
     pub(crate) fn refused(refused: Refused) -> Self {
         Self::of_kind(FaultKind::Refused(refused.clone()), refused.to_string())
+    }
+
+    pub(crate) fn vacant(vacant: Vacant) -> Self {
+        let text = vacant.to_string();
+        Self::of_kind(FaultKind::Vacant(vacant), text)
+    }
+
+    pub(crate) fn cycle(cycle: AskCycle) -> Self {
+        let text = cycle.to_string();
+        Self::of_kind(FaultKind::Cycle(cycle), text)
     }
 
     pub(crate) fn injected(text: &str) -> Self {
@@ -221,9 +238,11 @@ impl<T> Outcome<T> {
             Self::Ok(value) => Ok(value),
             Self::Failed(fault) => Err(match fault.kind() {
                 FaultKind::Refused(refused) => Lost::Refused(refused.clone()),
-                FaultKind::Reported | FaultKind::Panicked | FaultKind::Injected => {
-                    Lost::Failed { address, fault }
-                }
+                FaultKind::Reported
+                | FaultKind::Vacant(_)
+                | FaultKind::Cycle(_)
+                | FaultKind::Panicked
+                | FaultKind::Injected => Lost::Failed { address, fault },
             }),
             Self::Discarded(Cause::Deadline { to, label, after }) => {
                 Err(Lost::Deadline { address: Address { to, label }, after })

@@ -15,10 +15,10 @@ use crate::eventual::{Ask, Eventual, asked, promise};
 use crate::filter::{Fate, Handling};
 use crate::host::Call;
 use crate::lock;
+use crate::meter;
 use crate::outcome::{Address, Exit, Fault, Refusal, Refused};
 use crate::process::{Handler, Message, Process};
-use crate::runtime::{Runtime, SpawnError};
-use crate::spawn::Spawn;
+use crate::waits::Edge;
 use crate::work::Unit;
 
 /// One incarnation of an actor: its record, its door, and what must reach it before its messages.
@@ -53,6 +53,11 @@ impl<P: Process> Core<P> {
     pub(crate) fn push(&self, what: What) {
         let unit = Unit::of(self.control.runtime.clock.work());
         lock(&self.urgent).push_back(Urgent { what, unit });
+        if self.control.is_terminating() {
+            // Nothing urgent is run any more. The end empties the queue once, which may have been before the push;
+            // then its lock was taken after the actor was terminated, and before ours.
+            return self.drop_urgent();
+        }
         self.kick();
     }
 
@@ -116,7 +121,12 @@ impl<P: Process> Notice for Core<P> {
 
 /// What accepts messages of one type.
 trait Receives<M: Message>: Send + Sync {
-    fn ask(self: Arc<Self>, message: M, deadline: Duration) -> Eventual<M::Reply>;
+    fn ask(
+        self: Arc<Self>,
+        message: M,
+        deadline: Duration,
+        edge: Option<Box<Edge>>,
+    ) -> Eventual<M::Reply>;
     fn tell(&self, message: M) -> Result<(), Refused>;
     fn tell_filtered(self: Arc<Self>, message: M) -> Result<(), Refused>;
     fn is_filtered(&self) -> bool;
@@ -124,7 +134,12 @@ trait Receives<M: Message>: Send + Sync {
 }
 
 impl<P: Handler<M>, M: Message> Receives<M> for Core<P> {
-    fn ask(self: Arc<Self>, message: M, deadline: Duration) -> Eventual<M::Reply> {
+    fn ask(
+        self: Arc<Self>,
+        message: M,
+        deadline: Duration,
+        edge: Option<Box<Edge>>,
+    ) -> Eventual<M::Reply> {
         let label = message.label();
         let subject = message.subject();
         let filter = &self.control.runtime.filter;
@@ -132,8 +147,10 @@ impl<P: Handler<M>, M: Message> Receives<M> for Core<P> {
         let swapped = matches!(fate, Fate::Swap(_));
         let (since, at) = self.control.runtime.clock.deadline(deadline);
         let to = AnyPid(Arc::<Self>::clone(&self));
-        let (promise, eventual) = asked(Ask { to, label, subject, since, after: deadline }, at);
+        let (promise, eventual) =
+            asked(Ask { to, label, subject, since, after: deadline, edge }, at);
         let mut call = Call::new(message, label, Some(promise), self.unit());
+        call.admitted = self.control.runtime.clock.stamp_of(since);
         match fate {
             Fate::Deliver => self.admit(call),
             Fate::Duplicate => match call.message.duplicate() {
@@ -220,12 +237,15 @@ impl<P: Process> Core<P> {
     }
 
     /// Puts the call into the mailbox, or gives it back with the reason.
-    fn offer<M: Message>(&self, call: Call<M>) -> Result<(), (Refused, Call<M>)>
+    fn offer<M: Message>(&self, mut call: Call<M>) -> Result<(), (Refused, Call<M>)>
     where
         P: Handler<M>,
     {
         match self.control.admit() {
             Ok(()) => {
+                if call.admitted == 0 && meter::is_sampled() {
+                    call.admitted = self.control.stamp();
+                }
                 self.note_crossing();
                 self.door.send(call);
                 Ok(())
@@ -267,7 +287,7 @@ impl<P: Process> Pid<P> {
     where
         P: Handler<M>,
     {
-        Arc::clone(&self.core).ask(message, deadline)
+        Arc::clone(&self.core).ask(message, deadline, None)
     }
 
     /// Sends `message` without waiting for an answer. `Ok` means that it was admitted.
@@ -306,6 +326,11 @@ impl<P: Process> Pid<P> {
         self.any().kill(why)
     }
 
+    /// As [`AnyPid::started`].
+    pub fn started(&self) -> Eventual<()> {
+        self.any().started()
+    }
+
     /// As [`AnyPid::exit`].
     pub fn exit(&self) -> Eventual<Exit> {
         self.any().exit()
@@ -332,7 +357,17 @@ pub struct Handle<M: Message> {
 impl<M: Message> Handle<M> {
     /// As [`Pid::dispatch`].
     pub fn dispatch(&self, message: M, deadline: Duration) -> Eventual<M::Reply> {
-        Arc::clone(&self.to).ask(message, deadline)
+        Arc::clone(&self.to).ask(message, deadline, None)
+    }
+
+    /// A dispatch that takes `edge` out of the graph of waits when it ends.
+    pub(crate) fn dispatch_along(
+        &self,
+        message: M,
+        deadline: Duration,
+        edge: Edge,
+    ) -> Eventual<M::Reply> {
+        Arc::clone(&self.to).ask(message, deadline, Some(Box::new(edge)))
     }
 
     /// As [`Pid::notify`].
@@ -343,28 +378,6 @@ impl<M: Message> Handle<M> {
     /// Who this leads to.
     pub fn pid(&self) -> AnyPid {
         Arc::clone(&self.to).any()
-    }
-
-    /// Spawns an actor that answers `M` by calling `answer`, in the first group of `runtime`. For fakes in tests
-    /// and for small services without a state worth a type.
-    pub fn from_fn(
-        runtime: &Runtime,
-        name: impl Into<String>,
-        answer: impl FnMut(M) -> crate::Reply<M::Reply> + Send + 'static,
-    ) -> Result<Self, SpawnError> {
-        let spawn = Spawn::new(name, move || Answering(Box::new(answer)));
-        Ok(runtime.spawn(spawn)?.handle())
-    }
-}
-
-/// The actor behind [`Handle::from_fn`].
-struct Answering<M: Message>(Box<dyn FnMut(M) -> crate::Reply<M::Reply> + Send>);
-
-impl<M: Message> Process for Answering<M> {}
-
-impl<M: Message> Handler<M> for Answering<M> {
-    fn handle(&mut self, message: M, _: &mut crate::Cx<Self>) -> crate::Reply<M::Reply> {
-        (self.0)(message)
     }
 }
 
@@ -413,6 +426,13 @@ impl AnyPid {
         self.0.control().terminate(Exit::Killed(why));
         self.0.kick_any();
         self.exit()
+    }
+
+    /// Ends well when the actor's `initialize` is through, and as abandoned, with the reason, if it never is.
+    pub fn started(&self) -> Eventual<()> {
+        let (promise, eventual) = promise();
+        self.0.control().promise_start(promise);
+        eventual
     }
 
     /// Ends when the actor has: after `finalize`, and when its name is free again.

@@ -39,6 +39,13 @@ pub trait Process: Sized + 'static {
         Ok(())
     }
 
+    /// Runs when a drain is through: nothing is admitted any more, and what was has been handled. Who has
+    /// something to finish lingers; everybody else ends here, which is the default.
+    fn drained(&mut self, cx: &mut Cx<Self>) -> Drained {
+        let _ = cx;
+        Drained::End
+    }
+
     /// Runs last, unless the actor panicked: then its state is not to be trusted.
     fn finalize(&mut self, cx: &mut Cx<Self>, why: &Exit) {
         let _ = (cx, why);
@@ -48,6 +55,16 @@ pub trait Process: Sized + 'static {
     fn exited(&mut self, cx: &mut Cx<Self>, who: &AnyPid, why: &Exit) {
         let _ = (cx, who, why);
     }
+}
+
+/// What an actor does when it has been drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drained {
+    /// It ends. Continuations and timers that are still out are dropped.
+    End,
+    /// It goes on with its continuations, its timers and the exits that it watches, until it says
+    /// [`Cx::stop`] or is killed.
+    Linger,
 }
 
 /// How a [`Process`] answers one kind of message.

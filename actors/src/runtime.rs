@@ -24,12 +24,14 @@ use crate::eventual::{Eventual, Token, promise};
 use crate::filter::Filter;
 use crate::lanes::{Lane, LaneStatus};
 use crate::lock;
+use crate::meter::Tally;
 use crate::outcome::{Exit, Fault, Outcome};
 use crate::pid::{AnyPid, Core, Pid};
 use crate::process::{Process, short_name};
 use crate::seat::{Group, Seat};
 use crate::shutdown::Shutdown;
 use crate::spawn::{Placement, Spawn};
+use crate::waits::Waits;
 use crate::work::{Counted, Unit};
 
 /// A handle to the runtime. Cheap to clone, usable from any thread.
@@ -49,6 +51,8 @@ pub(crate) struct Inner {
     pub(crate) filter: Filter,
     pub(crate) shutdown: Shutdown,
     pub(crate) crossings: Crossings,
+    pub(crate) waits: Waits,
+    pub(crate) tally: Tally,
     pub(crate) engine: Engine,
     groups: Vec<Group>,
     lanes: BTreeMap<&'static str, Arc<Lane>>,
@@ -130,6 +134,8 @@ impl Runtime {
             filter: Filter::default(),
             shutdown: Shutdown::default(),
             crossings,
+            waits: Waits::default(),
+            tally: Tally::default(),
             engine,
             groups,
             lanes,
@@ -150,14 +156,16 @@ impl Runtime {
         let (door, inbox) = seat.thread.mailbox(&name);
         let inner = Arc::clone(&self.inner);
         let kind = short_name::<P>();
-        let control =
+        let mut control =
             Control::new(id, Arc::clone(&name), kind, spawn.capacity, Arc::clone(&seat), inner);
+        control.lineage = spawn.lineage;
         let core = Core::new(control, door);
         let pid = Pid { core: Arc::clone(&core) };
         match self.inner.names.entry(Arc::clone(&name)) {
             Entry::Occupied(_) => return Err(SpawnError::NameTaken(name)),
             Entry::Vacant(vacant) => drop(vacant.insert(pid.any())),
         }
+        self.inner.tally.spawned.fetch_add(1, Ordering::Relaxed);
         lock(&self.inner.actors).insert(id, pid.any());
         seat.enter();
         self.inner.crossings.note_from(seat.here);
@@ -301,7 +309,11 @@ impl Runtime {
     /// A handle that does not keep the runtime alive: for what the runtime itself owns, such as the state of its
     /// actors. [`Cx::runtime`] gives such a one.
     pub fn unowned(&self) -> Self {
-        Self { inner: Arc::clone(&self.inner), _owner: None }
+        Self::unowned_of(&self.inner)
+    }
+
+    pub(crate) fn unowned_of(inner: &Arc<Inner>) -> Self {
+        Self { inner: Arc::clone(inner), _owner: None }
     }
 }
 

@@ -162,6 +162,11 @@ impl Runtime {
         eventual
     }
 
+    /// Nothing is spawned any more.
+    pub(crate) fn is_shutting_down(&self) -> bool {
+        self.inner.shutdown.check_open().is_err()
+    }
+
     fn coordinate(&self, plan: ShutdownPlan) {
         let inner = Arc::clone(&self.inner);
         #[cfg(feature = "testing")]

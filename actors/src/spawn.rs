@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::pid::AnyPid;
 use crate::process::Process;
+use crate::supervise::Lineage;
 
 /// How many messages may wait where nothing else is said.
 pub const CAPACITY_DEFAULT: usize = 1024;
@@ -14,6 +15,8 @@ pub struct Spawn<P: Process> {
     pub(crate) factory: Box<dyn FnOnce() -> P + Send>,
     pub(crate) capacity: usize,
     pub(crate) placement: Option<Placement>,
+    /// Set by supervisors.
+    pub(crate) lineage: Option<Lineage>,
 }
 
 /// On which arbiter an actor lives.
@@ -35,6 +38,7 @@ impl<P: Process> Spawn<P> {
             factory: Box::new(factory),
             capacity: CAPACITY_DEFAULT,
             placement: None,
+            lineage: None,
         }
     }
 

@@ -54,10 +54,10 @@ impl Process for Probe {
     }
 }
 
-type Act<R> = Box<dyn FnOnce(&mut Probe, &mut Cx<Probe>) -> Reply<R> + Send>;
+pub(crate) type Act<R> = Box<dyn FnOnce(&mut Probe, &mut Cx<Probe>) -> Reply<R> + Send>;
 
 /// Runs a closure in the probe.
-pub(crate) struct Do<R>(Act<R>);
+pub(crate) struct Do<R>(pub(crate) Act<R>);
 
 impl<R: Send + 'static> Message for Do<R> {
     type Reply = R;

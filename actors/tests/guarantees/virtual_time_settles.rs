@@ -82,3 +82,30 @@ async fn background_tasks_count_while_they_can_run() {
     assert_eq!(world.so_far(), ["after"]);
     assert!(task.is_done());
 }
+
+#[tokio::test]
+async fn an_end_by_a_panic_is_settled_with_its_notices_too() {
+    let world = World::virtual_();
+    let watcher = world.spawn(world.order("w").place(Placement::Arbiter("main", 1)));
+    for _ in 0..200 {
+        let pid = world.probe("a");
+        let whom = pid.any();
+        ask(&watcher, move |_, cx| cx.watch(&whom));
+        pid.notify(act(|_, _| panic!("boom"))).expect("room");
+        world.runtime.clock().settle().await;
+        assert_eq!(world.so_far(), ["w hears: a panicked: boom"]);
+    }
+}
+
+#[tokio::test]
+async fn what_a_dead_watcher_would_have_heard_is_no_outstanding_work() {
+    let world = World::virtual_();
+    let (pid, watcher) = (world.probe("a"), world.probe("w"));
+    let whom = pid.any();
+    ask(&watcher, move |_, cx| cx.watch(&whom));
+    drop(watcher.kill("first"));
+    world.runtime.clock().settle().await;
+    drop(pid.kill("then"));
+    world.runtime.clock().settle().await;
+    assert_eq!(world.so_far(), ["w finalizes: killed: first", "a finalizes: killed: then"]);
+}
