@@ -321,6 +321,20 @@ impl Machine {
         lock(&self.state).arrivals.first_key_value().map(|(id, _)| *id)
     }
 
+    /// Makes strands ready again that were chosen when they could not go on.
+    pub(super) fn give_back(&self, ids: Vec<Id>) {
+        let mut state = lock(&self.state);
+        state.ready.extend(ids);
+        let last = state.last;
+        state.last_is_ready = state.ready.contains(&last);
+    }
+
+    /// Ends a strand of the caller's.
+    pub(super) fn silence(&self, bell: &Bell) {
+        bell.retire();
+        self.forget(bell.id);
+    }
+
     pub(super) fn forget(&self, id: Id) {
         lock(&self.state).ready.retain(|ready| *ready != id);
     }
