@@ -153,7 +153,7 @@ impl Simulation {
         self.clock.set_now(target);
     }
 
-    /// Runs `future` as a strand among the others until it ends. Where nothing can go on, time passes to the
+    /// Runs `future` beside all others, as one more that the schedule chooses from, until it ends. Where nothing can go on, time passes to the
     /// next timer. The future may itself call [`Simulation::advance`] and the like.
     ///
     /// # Panics
@@ -215,9 +215,11 @@ impl Simulation {
     }
 
     /// What has happened so far as a message-sequence diagram; nothing unless the schedule is
-    /// [traced](Schedule::traced). From left to right: the number of
-    /// the step, with a star where the schedule departs from the usual one, then a column for everybody. `[…]` is a
-    /// turn or a job, `(…)` a future that goes on, `-->` a message, `..>` whatever else makes somebody go on.
+    /// [traced](Schedule::traced).
+    ///
+    /// From left to right: the number of the step, with a star where the schedule departs from the usual one, then a
+    /// column for everybody who does more than to start. `[…]` is a turn or a job, `(…)` a future that goes on,
+    /// `-->` a message, `..>` whatever else makes somebody go on. Very wide ones are written as a list.
     pub fn diagram(&self) -> Option<String> {
         self.local.machine.draw()
     }
