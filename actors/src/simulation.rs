@@ -39,6 +39,7 @@ pub(crate) use random::{hash, hash_text, is_below, mix};
 pub(crate) use thread::{Task, Thread, spawn};
 
 use local::{Local, Step};
+use machine::Id;
 
 /// Panics where a thread would wait for the answer of `asked`, if that is simulated or the thread runs a simulation:
 /// nobody else would ever run.
@@ -125,7 +126,10 @@ impl Simulation {
     /// Lets one actor, future, job or timer go on by one step; false if nothing can. Time does not pass.
     pub fn step(&self) -> bool {
         let _entered = self.local.enter();
-        !matches!(self.local.step(), Step::Settled)
+        let mut callers = Vec::new();
+        let step = self.step_of_others(None, &mut callers);
+        self.local.machine.give_back(callers);
+        !matches!(step, Step::Settled)
     }
 
     /// Steps until nothing can go on without time passing; gives the number of steps.
@@ -149,8 +153,8 @@ impl Simulation {
         self.clock.set_now(target);
     }
 
-    /// Runs `future` as a strand among the others until it ends. Where nothing can go on, time passes to the
-    /// next timer.
+    /// Runs `future` beside all others, as one more that the schedule chooses from, until it ends. Where nothing can go on, time passes to the
+    /// next timer. The future may itself call [`Simulation::advance`] and the like.
     ///
     /// # Panics
     /// When the future waits for something that nobody is left to bring.
@@ -160,30 +164,34 @@ impl Simulation {
         let bell = self.local.machine.bell(&Who::new(Part::Caller, "outside", "goes on"));
         let waker = Waker::from(Arc::clone(&bell));
         bell.ring();
-        let mut steps = 0;
-        loop {
-            steps += 1;
-            self.check(steps);
+        let (mut steps, mut callers) = (0, Vec::new());
+        let output = loop {
             if self.hurried {
                 self.hurry(self.clock.next_timer());
             }
-            match self.local.step() {
-                Step::Callers(id) if id == bell.id => {
+            match self.step_of_others(Some(bell.id), &mut callers) {
+                Step::Callers(id) => {
                     bell.hear();
                     let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
                     self.local.note_callers(id);
                     if let Poll::Ready(output) = polled {
-                        return output;
+                        break output;
                     }
                 }
-                Step::Callers(_) | Step::Taken => {}
+                Step::Taken => {}
                 Step::Settled => {
+                    steps = 0;
                     let next = self.clock.next_timer();
                     let passed = next.is_some_and(|at| self.pass(at));
                     assert!(passed, "what is awaited never comes: nothing runs, no timer is set");
                 }
             }
-        }
+            steps += 1;
+            self.check(steps);
+        };
+        self.local.machine.silence(&bell);
+        self.local.machine.give_back(callers);
+        output
     }
 
     /// At most so many steps without settling; more are taken for an endless loop.
@@ -207,9 +215,11 @@ impl Simulation {
     }
 
     /// What has happened so far as a message-sequence diagram; nothing unless the schedule is
-    /// [traced](Schedule::traced). From left to right: the number of
-    /// the step, with a star where the schedule departs from the usual one, then a column for everybody. `[…]` is a
-    /// turn or a job, `(…)` a future that goes on, `-->` a message, `..>` whatever else makes somebody go on.
+    /// [traced](Schedule::traced).
+    ///
+    /// From left to right: the number of the step, with a star where the schedule departs from the usual one, then a
+    /// column for everybody who does more than to start. `[…]` is a turn or a job, `(…)` a future that goes on,
+    /// `-->` a message, `..>` whatever else makes somebody go on. Very wide ones are written as a list.
     pub fn diagram(&self) -> Option<String> {
         self.local.machine.draw()
     }
@@ -221,16 +231,29 @@ impl Simulation {
 
     /// Steps until nothing can go on; time may pass up to `target` where the schedule hurries.
     fn settle(&self, target: Option<Instant>) -> u64 {
-        let mut steps = 0;
+        let (mut steps, mut callers) = (0, Vec::new());
         loop {
             if self.hurried {
                 self.hurry(target);
             }
-            if matches!(self.local.step(), Step::Settled) {
-                return steps;
+            if matches!(self.step_of_others(None, &mut callers), Step::Settled) {
+                break;
             }
             steps += 1;
             self.check(steps);
+        }
+        self.local.machine.give_back(callers);
+        steps
+    }
+
+    /// A step of anybody but the futures of other calls of [`Simulation::block_on`], which go on when this call,
+    /// made by one of them, is over.
+    fn step_of_others(&self, own: Option<Id>, callers: &mut Vec<Id>) -> Step {
+        loop {
+            match self.local.step() {
+                Step::Callers(id) if own != Some(id) => callers.push(id),
+                step @ (Step::Callers(_) | Step::Taken | Step::Settled) => return step,
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::machine::{Arrival, Bell, Id, Machine, Next, SeatId, Strand, Who};
+use super::machine::{Arrival, Bell, Id, Machine, Next, Picked, SeatId, Strand, Who};
 use super::random;
 use crate::body::drop_caught;
 
@@ -86,7 +86,11 @@ impl Local {
 
     /// One step of whoever is chosen; a strand that is not in here is the caller's, who gets its number.
     pub(crate) fn step(&self) -> Step {
-        let Some(id) = self.machine.pick() else { return Step::Settled };
+        let id = match self.machine.pick() {
+            Picked::Next(id) => id,
+            Picked::Nobody => return Step::Settled,
+            Picked::Foreign(id) => panic!("{} was woken by another thread", self.name_of(id)),
+        };
         let Some(mut strand) = self.take(id).or_else(|| self.take_arrival(id)) else {
             return Step::Callers(id);
         };
@@ -175,11 +179,15 @@ impl Local {
 
     /// Names of who could go on, for the report that they do so for ever.
     pub(crate) fn names_of_ready(&self) -> Vec<String> {
-        let strands = self.strands.borrow();
-        let names = self.machine.ready().into_iter().filter_map(|id| {
-            strands.get(&id).map(|slot| format!("{} ({})", slot.who.name, slot.who.label))
-        });
-        names.take(8).collect()
+        self.machine.ready().into_iter().take(8).map(|id| self.name_of(id)).collect()
+    }
+
+    fn name_of(&self, id: Id) -> String {
+        match self.strands.borrow().get(&id).map(|slot| &slot.who) {
+            Some(who) if *who.name == *who.label => who.label.to_owned(),
+            Some(who) => format!("{} ({})", who.name, who.label),
+            None => "who is blocked on, or has not run yet,".to_owned(),
+        }
     }
 }
 

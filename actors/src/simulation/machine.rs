@@ -100,6 +100,15 @@ struct State {
     trace: Option<Trace>,
 }
 
+/// Who goes next.
+pub(super) enum Picked {
+    Next(Id),
+    /// Nobody can.
+    Nobody,
+    /// Another thread has woken this one: it is no simulation any more.
+    Foreign(Id),
+}
+
 /// A strand that has not run yet: it is made on the machine's thread.
 pub(super) struct Arrival {
     pub(super) bell: Arc<Bell>,
@@ -214,15 +223,15 @@ impl Machine {
     }
 
     /// Chooses who goes next.
-    pub(super) fn pick(&self) -> Option<Id> {
+    pub(super) fn pick(&self) -> Picked {
         let mut state = lock(&self.state);
         let state = &mut *state;
         let last = state.last;
-        if let Some(foreign) = state.foreign {
-            panic!("strand {foreign} was woken by another thread, which no seed decides");
+        if let Some(id) = state.foreign {
+            return Picked::Foreign(id);
         }
         if state.ready.is_empty() {
-            return None;
+            return Picked::Nobody;
         }
         let at = state.last_is_ready.then(|| state.ready.iter().rposition(|id| *id == last));
         let index = state.chooser.choose(&state.ready, at.flatten());
@@ -232,7 +241,7 @@ impl Machine {
         if let Some(trace) = &mut state.trace {
             trace.step(state.chooser.steps(), state.chooser.has_departed());
         }
-        Some(id)
+        Picked::Next(id)
     }
 
     /// Notes what a step was; nobody runs now.
@@ -319,6 +328,20 @@ impl Machine {
 
     pub(super) fn first_arrival(&self) -> Option<Id> {
         lock(&self.state).arrivals.first_key_value().map(|(id, _)| *id)
+    }
+
+    /// Makes strands ready again that were chosen when they could not go on.
+    pub(super) fn give_back(&self, ids: Vec<Id>) {
+        let mut state = lock(&self.state);
+        state.ready.extend(ids);
+        let last = state.last;
+        state.last_is_ready = state.ready.contains(&last);
+    }
+
+    /// Ends a strand of the caller's.
+    pub(super) fn silence(&self, bell: &Bell) {
+        bell.retire();
+        self.forget(bell.id);
     }
 
     pub(super) fn forget(&self, id: Id) {

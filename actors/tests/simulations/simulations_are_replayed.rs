@@ -208,7 +208,7 @@ fn what_no_seed_decides_is_refused() {
     other.join().expect("it advances the clock");
     let refused = catch_unwind(AssertUnwindSafe(|| sim.run_until_settled()));
     let text = *refused.expect_err("refused").downcast::<String>().expect("a text");
-    assert!(text.contains("woken by another thread"), "{text}");
+    assert_eq!(text, "naps was woken by another thread");
 }
 
 #[test]

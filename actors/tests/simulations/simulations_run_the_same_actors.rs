@@ -306,3 +306,24 @@ fn a_test_that_settles_and_advances_the_clock_runs_unchanged() {
         });
     }
 }
+
+#[test]
+fn what_is_blocked_on_may_drive_the_simulation_itself() {
+    for seed in 0..30 {
+        let world = World::new(seed);
+        let (a, sim) = (world.probe("a"), &world.sim);
+        let said = sim.block_on(async {
+            let late = act_later(move |_, cx| cx.runtime().clock().after(SECOND));
+            let late = a.dispatch(late, PATIENCE);
+            let answered = async { assert!(late.await.is_ok()) };
+            let driven = async {
+                sim.run_until_settled();
+                sim.advance(2 * SECOND);
+                sim.block_on(a.dispatch(note("inside"), PATIENCE)).is_ok()
+            };
+            futures_util::future::join(answered, driven).await.1
+        });
+        assert!(said && sim.is_settled());
+        assert_eq!(world.said(), ["inside"]);
+    }
+}
