@@ -5,7 +5,8 @@ use std::sync::atomic::AtomicBool;
 
 use longshore_actors::Runtime;
 
-use super::{Ground, System, build_runtime, ended_snapshot, internal};
+use super::left::ended_snapshot;
+use super::{Ground, System, build_runtime, internal};
 use crate::config::{self, Config};
 use crate::error::{Error, Stage};
 use crate::events::{EventHub, Start};
