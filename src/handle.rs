@@ -73,7 +73,8 @@ pub(crate) struct Inner {
 /// What a shutdown does with the containers that still run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Containers {
-    /// They go on without us.
+    /// They go on without us, until the next start on the same runtime directory: it ends those that
+    /// still run, and keeps how each of them ended on record, and its sandbox, until it is removed.
     Keep,
     /// They are destroyed first.
     Destroy,

@@ -6,7 +6,7 @@ mod left;
 
 pub use builder::Builder;
 use builder::kernel_lanes;
-use left::{continue_numbering, find_orphans, read_records};
+use left::{Grave, continue_numbering, find_graves, read_records};
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
@@ -19,9 +19,8 @@ use crate::checkpoint::OwnerV1;
 use crate::config::{Config, DockerRegistry, RootfsMount};
 use crate::containerizer::RunLock;
 use crate::containerizer::actor::Containerizer as ContainerizerActor;
-use crate::containerizer::messages::Bury;
 use crate::containerizer::recorder::actor::Recorder;
-use crate::containerizer::recovery::{Looker, Orphan};
+use crate::containerizer::recovery::Looker;
 use crate::containerizer::rooms::{Lane, Reserved, Rooms};
 use crate::error::{self, Error, ErrorKind, Stage};
 use crate::events::{EventHub, Start};
@@ -88,7 +87,8 @@ struct Ground {
     agent: Arc<AgentInfo>,
     store: ImageStore,
     provisioner: Arc<Provisioner>,
-    orphans: Vec<(Orphan, RunLock)>,
+    /// Of containers that dead owners have left.
+    graves: Vec<Grave>,
     /// Of containers that ended under an earlier agent, the oldest first.
     records: Vec<Record>,
     /// Where the numbers of the events begin.
@@ -138,18 +138,19 @@ impl Ground {
         let backend = config.image_provisioner_backend.map(|backend| backend.to_string());
         let provisioner = Provisioner::new(paths.clone(), store.clone(), backend.as_deref())
             .map_err(|error| Error::wrap(Stage::Configure, error))?;
-        let orphans = find_orphans(paths, looker)?;
+        RunLock::sweep(paths);
+        let (mut records, numbering) = match looker {
+            Looker::Agent => (read_records(paths)?, continue_numbering(paths)?),
+            Looker::Run => (Vec::new(), Start::fresh()),
+        };
+        let graves = find_graves(paths, looker, &mut records)?;
         // Their owners may have had other isolators than we have.
-        let undertakers = match orphans.is_empty() {
+        let undertakers = match graves.is_empty() {
             true => Vec::new(),
             false => isolators::create_others(&host),
         };
         // Sandboxes whose remover died. Another process may be at it too: absent is fine.
         let _ = fs::remove_dir_all(paths.trash());
-        let (records, numbering) = match looker {
-            Looker::Agent => (read_records(paths)?, continue_numbering(paths)?),
-            Looker::Run => (Vec::new(), Start::fresh()),
-        };
         Ok(Self {
             lock,
             isolation: selection.isolation,
@@ -159,7 +160,7 @@ impl Ground {
             agent: Arc::new(told(&config.agent)),
             store,
             provisioner: Arc::new(provisioner),
-            orphans,
+            graves,
             records,
             numbering,
         })
@@ -365,12 +366,13 @@ impl System<'_> {
 
 impl Containerizer {
     /// Undoes what dead owners have left. What cannot be undone stays `STUCK`, for all to see.
-    async fn bury(&self, orphans: Vec<(Orphan, RunLock)>) {
-        let burials = orphans.into_iter().map(|(orphan, lock)| {
-            let id = orphan.config.container_id.clone();
-            let buried = self.inner().actor.dispatch(Bury { orphan }, limits::SHUTDOWN);
+    async fn bury(&self, graves: Vec<Grave>) {
+        let burials = graves.into_iter().map(|Grave { bury, lock }| {
+            let id = bury.orphan.config.container_id.clone();
+            let buried = self.inner().actor.dispatch(bury, limits::SHUTDOWN);
             async move {
                 match buried.result().await {
+                    Ok(conclusion) if conclusion.stuck.is_none() && lock.is_none() => {}
                     Ok(conclusion) if conclusion.stuck.is_none() => {
                         if let Err(error) = self.remove(&id).await {
                             tracing::warn!(%error, "buried, but not forgotten");

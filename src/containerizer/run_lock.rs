@@ -133,6 +133,11 @@ impl RunLock {
         lock.claimed(paths, id).ok()
     }
 
+    /// The claim without the lock, for a container that was an agent's: what it leaves is no run's.
+    pub(crate) fn into_claim(mut self) -> Option<Claim> {
+        self.claim.take()
+    }
+
     /// Removes the locks of dead owners that had no container yet, or none any more, and what a run
     /// that died between its container's end and its own has left: record and sandbox.
     pub(crate) fn sweep(paths: &Paths) {

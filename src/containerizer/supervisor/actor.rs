@@ -17,16 +17,18 @@ use super::state::{Effect, Input, Lifecycle, Next, OutOfTurn, Why};
 use super::termination::{self, Facts};
 use crate::checkpoint::{ConfigV1, ContainerV1, Journal};
 use crate::containerizer::recorder::messages::{Create, Save};
+use crate::containerizer::recovery::Left;
 use crate::containerizer::rooms::{Lane, Rooms};
 use crate::error::Stage;
-use crate::events::{self, ContainerSnapshot, Happened, ImageName, Moment};
-use crate::isolators::messages::{Prepared, Remembered};
+use crate::events::{self, ContainerSnapshot, Happened, ImageName, Moment, WallTime};
+use crate::isolators::messages::Prepared;
 use crate::launcher::InitPid;
 use crate::launcher::messages::Control;
 use crate::limits;
 use crate::messages::flatten;
 use crate::model::{
-    ContainerConfig, ContainerId, End, Failure, Limitation, Provisioned, Rootfs, State, Usage,
+    ContainerConfig, ContainerId, End, Failure, Limitation, Provisioned, Record, Rootfs, State,
+    Usage,
 };
 
 type Context = Cx<Supervisor>;
@@ -44,7 +46,7 @@ pub(crate) enum Origin {
     /// It is to be launched.
     Launch,
     /// Its owner died, or its supervisor did; all is undone.
-    Orphan { init: Option<InitPid>, remembered: Remembered, why: Why },
+    Orphan(Box<Left>),
 }
 
 /// Owns all state of one container.
@@ -85,13 +87,19 @@ pub(crate) struct Supervisor {
     waiting: Vec<Promise<Conclusion>>,
     awaiting_running: Vec<Promise<Result<i32, Conclusion>>>,
     created_ns: i64,
+    /// Its end is on record already; whoever wrote that died before the rest was gone.
+    recorded: Option<Record>,
     origin: Option<Origin>,
 }
 
 impl Supervisor {
     pub(crate) fn new(assignment: Assignment) -> Self {
         let Assignment { config, rooms, lane, origin } = assignment;
-        let journal = Arc::new(Journal::new(rooms.paths.checkpoint(&config.container_id)));
+        let path = rooms.paths.checkpoint(&config.container_id);
+        let journal = Arc::new(match origin {
+            Origin::Launch => Journal::new(path),
+            Origin::Orphan(_) => Journal::behind(path),
+        });
         let frozen = Arc::new(ConfigV1::from(&*config));
         let now = Moment::now();
         let mut snapshot = ContainerSnapshot::new(config.container_id.clone(), now.time);
@@ -128,6 +136,7 @@ impl Supervisor {
             waiting: Vec::new(),
             awaiting_running: Vec::new(),
             created_ns: now.time.unix_ns(),
+            recorded: None,
             origin: Some(origin),
         }
     }
@@ -342,6 +351,9 @@ impl Supervisor {
         else {
             return End::default();
         };
+        if let Some(record) = &self.recorded {
+            return record.end.clone();
+        }
         termination::end(Facts {
             ending,
             limitation: self.limitation.clone(),
@@ -389,10 +401,14 @@ impl Supervisor {
 impl Process for Supervisor {
     fn initialize(&mut self, cx: &mut Cx<Self>) -> Result<(), longshore_actors::Fault> {
         let next = match self.origin.take() {
-            Some(Origin::Orphan { init, remembered, why }) => {
-                self.init = init;
-                self.prepared.remembered = remembered;
-                Lifecycle::orphan(why)
+            Some(Origin::Orphan(left)) => {
+                let Left { init, remembered, created_ns, stop_deadline_ns, ending, recorded } =
+                    *left;
+                (self.init, self.prepared.remembered) = (init, remembered);
+                (self.stop_deadline_ns, self.recorded) = (stop_deadline_ns, recorded);
+                self.created_ns = created_ns.unwrap_or(self.created_ns);
+                self.snapshot.created = WallTime::from_unix_ns(self.created_ns);
+                Lifecycle::orphan(ending)
             }
             Some(Origin::Launch) | None => Lifecycle::launch(),
         };

@@ -149,9 +149,9 @@ impl Lifecycle {
         begin(Self::Provisioning(Wish::Run), Step::Provision)
     }
 
-    /// A container whose owner died at an unknown point: everything is undone.
-    pub(crate) fn orphan(why: Why) -> Next {
-        undo(Step::Kill, Ending::of(Cause::Wanted(why)))
+    /// A container that has lost its owner or its supervisor: everything is undone.
+    pub(crate) fn orphan(ending: Ending) -> Next {
+        undo(Step::Kill, ending)
     }
 
     /// The name of the state for events and status.
@@ -382,10 +382,7 @@ fn destroying(step: Step, mut ending: Ending, input: Input) -> Decision {
         Input::Failed(failed, failure) if failed == step => {
             stay(Lifecycle::Stuck(step, ending, failure))
         }
-        Input::InitExited(status) => {
-            ending.status = ending.status.or(Some(status));
-            stay(Lifecycle::Destroying(step, ending))
-        }
+        Input::InitExited(status) => stay(Lifecycle::Destroying(step, ending.heard(status))),
         Input::Limited(limitation) => {
             with(Lifecycle::Destroying(step, ending), Effect::NoteLimit(limitation))
         }
@@ -401,13 +398,10 @@ fn destroying(step: Step, mut ending: Ending, input: Input) -> Decision {
 }
 
 /// Waits for somebody to remove the cause and to ask again.
-fn stuck(step: Step, mut ending: Ending, failure: Failure, input: Input) -> Decision {
+fn stuck(step: Step, ending: Ending, failure: Failure, input: Input) -> Decision {
     match input {
         Input::Stop(_) | Input::Destroy(_) => undo(step, ending).ok(),
-        Input::InitExited(status) => {
-            ending.status = ending.status.or(Some(status));
-            stay(Lifecycle::Stuck(step, ending, failure))
-        }
+        Input::InitExited(status) => stay(Lifecycle::Stuck(step, ending.heard(status), failure)),
         Input::Done(_) | Input::Failed(..) | Input::Limited(_) => Err(OutOfTurn),
     }
 }
