@@ -104,6 +104,13 @@ pub(super) const CASES: &[Case] = &[
     )
     .saying(&["container taken"]),
     refused(
+        "an id whose sandbox is still there",
+        By(a_sandbox_of_another),
+        125,
+        "configure: container … has left its sandbox …",
+    )
+    .saying(&["container read", "/work/containers/read", "removed first"]),
+    refused(
         "a contradiction",
         Run(&["--command", "true", "--", "more"]),
         125,
@@ -161,6 +168,17 @@ fn an_id_in_use(scenery: &super::Scenery) -> super::Ended {
     let refused = finish(scenery.run().args(["--name", "taken", "--", "true"]));
     owner.process().signal(rustix::process::Signal::TERM);
     owner.finish().assert_code(143);
+    refused
+}
+
+/// Somebody's who has acknowledged the end and reads the output; nothing of it may go.
+fn a_sandbox_of_another(scenery: &super::Scenery) -> super::Ended {
+    let sandbox = scenery.world.work_dir().join("containers/read");
+    std::fs::create_dir_all(&sandbox).expect("our own directory");
+    std::fs::write(sandbox.join("stdout"), "output").expect("our own directory");
+    let refused = finish(scenery.run().args(["--name", "read", "--", "true"]));
+    let output = std::fs::read_to_string(sandbox.join("stdout")).expect("it is left alone");
+    assert_eq!(output, "output");
     refused
 }
 
