@@ -8,11 +8,11 @@ mod requests;
 mod steps;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use longshore_actors::{Cx, Discarder, Eventual, Process, Promise, TimerKey};
 
-use super::messages::Conclusion;
+use super::messages::{Conclusion, Stop};
 use super::state::{Effect, Input, Lifecycle, Next, OutOfTurn, Why};
 use super::termination::{self, Facts};
 use crate::checkpoint::{ConfigV1, ContainerV1, Journal};
@@ -78,9 +78,10 @@ pub(crate) struct Supervisor {
     killing: Option<u64>,
     limitation: Option<Limitation>,
     usage: Usage,
-    /// Absent: the image's stop signal.
-    stop_signal: Option<i32>,
-    grace: Duration,
+    /// Asked for and not sent yet, each signal once.
+    stops: Vec<Stop>,
+    /// When a stop becomes a destroy, by the runtime's clock.
+    stop_deadline: Option<(Instant, TimerKey)>,
     stop_deadline_ns: Option<i64>,
     timers: Vec<TimerKey>,
     remaining: Vec<String>,
@@ -128,8 +129,8 @@ impl Supervisor {
             killing: None,
             limitation: None,
             usage: Usage::default(),
-            stop_signal: None,
-            grace: limits::STOP_GRACE,
+            stops: Vec::new(),
+            stop_deadline: None,
             stop_deadline_ns: None,
             timers: Vec::new(),
             remaining: Vec::new(),
@@ -232,7 +233,7 @@ impl Supervisor {
                     discarder.discard("the container is being destroyed");
                 }
             }
-            Effect::SignalStop => self.signal_stop(cx),
+            Effect::SignalStop => self.signal_stops(cx),
             Effect::NoteLimit(limitation) => {
                 self.limitation.get_or_insert_with(|| limitation.clone());
                 self.save(cx, Some(Happened::Limited(limitation)));
@@ -240,17 +241,39 @@ impl Supervisor {
         }
     }
 
-    fn signal_stop(&mut self, cx: &mut Context) {
-        let signal = self.stop_signal.unwrap_or_else(|| self.image_stop_signal());
-        let sent = self.control.as_ref().map_or(Ok(()), |control| control.signal(signal));
-        if let Err(failure) = sent {
-            // The grace period ends it anyway.
-            tracing::warn!(container = %self.id(), %failure.message, "the stop signal is not sent");
+    /// A timeout has asked for none in particular.
+    fn signal_stops(&mut self, cx: &mut Context) {
+        let mut stops = std::mem::take(&mut self.stops);
+        if stops.is_empty() {
+            stops.push(Stop { signal: None, grace: limits::STOP_GRACE });
         }
-        let grace_ns = i64::try_from(self.grace.as_nanos()).unwrap_or(i64::MAX);
+        for Stop { signal, grace } in stops {
+            let signal = signal.unwrap_or_else(|| self.image_stop_signal());
+            let sent = self.control.as_ref().map_or(Ok(()), |control| control.signal(signal));
+            if let Err(failure) = sent {
+                // The grace period ends it anyway.
+                tracing::warn!(container = %self.id(), %failure.message, "a stop signal is not sent");
+            }
+            self.destroy_within(cx, grace.min(limits::FOREVER));
+        }
+    }
+
+    /// Unless that comes sooner already.
+    fn destroy_within(&mut self, cx: &mut Context, grace: Duration) {
+        let deadline = cx.now() + grace;
+        match self.stop_deadline.take() {
+            Some(sooner) if sooner.0 <= deadline => return self.stop_deadline = Some(sooner),
+            Some((_, later)) => {
+                cx.cancel(later);
+                self.timers.retain(|key| *key != later);
+            }
+            None => {}
+        }
+        let grace_ns = i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX);
         self.stop_deadline_ns = Some(Moment::now().time.unix_ns().saturating_add(grace_ns));
         self.save(cx, None);
-        self.arm(cx, self.grace, "grace", Input::Destroy(Why::Requested));
+        let key = self.arm(cx, grace, "grace", Input::Destroy(Why::Requested));
+        self.stop_deadline = Some((deadline, key));
     }
 
     /// The caller's signal over the image's, else SIGTERM.
@@ -263,10 +286,17 @@ impl Supervisor {
     }
 
     /// An input that comes by itself, unless the container is being destroyed by then.
-    fn arm(&mut self, cx: &mut Context, after: Duration, label: &'static str, input: Input) {
+    fn arm(
+        &mut self,
+        cx: &mut Context,
+        after: Duration,
+        label: &'static str,
+        input: Input,
+    ) -> TimerKey {
         let key =
             cx.after(after, label, move |supervisor: &mut Self, cx| supervisor.input(cx, input));
         self.timers.push(key);
+        key
     }
 
     fn disarm(&mut self, cx: &mut Context) {

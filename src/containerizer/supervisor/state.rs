@@ -122,7 +122,8 @@ pub(crate) enum Effect {
     Begin(Step),
     /// Ask the step in flight to settle early.
     Discard(Step),
-    /// Send the stop signal and arm the grace period, after which comes `Destroy`.
+    /// Send the signal of each stop that was asked for, and see that `Destroy` comes when the first of
+    /// their grace periods is over.
     SignalStop,
     /// Publish that a limit was reached, and keep it for the record.
     NoteLimit(Limitation),
@@ -356,10 +357,10 @@ fn running(stopping: Option<Why>, input: Input) -> Decision {
         Input::Limited(limitation) => {
             with(Lifecycle::Running(stopping), Effect::NoteLimit(limitation))
         }
-        Input::Stop(why) => match stopping {
-            None => with(Lifecycle::Running(Some(why)), Effect::SignalStop),
-            Some(_) => stay(Lifecycle::Running(stopping)),
-        },
+        // Every stop says its word; the first one is the cause.
+        Input::Stop(why) => {
+            with(Lifecycle::Running(Some(stopping.unwrap_or(why))), Effect::SignalStop)
+        }
         Input::Destroy(why) => {
             let cause = Cause::Wanted(stopping.unwrap_or(why));
             undo(Step::Kill, Ending { ran: true, ..Ending::of(cause) }).ok()

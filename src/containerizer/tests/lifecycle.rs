@@ -76,6 +76,26 @@ async fn a_stop_waits_for_the_grace_and_then_destroys() {
 }
 
 #[tokio::test]
+async fn a_second_stop_sends_its_signal_and_may_shorten_the_grace_but_not_lengthen_it() {
+    let stop = |signal, seconds| Stop { signal, grace: Duration::from_secs(seconds) };
+    for (second, ends_after) in [(5, 5), (200, 100)] {
+        let world = World::new();
+        let id = World::id("a");
+        world.launch(World::config("a")).await;
+        let first = world.ask(&id, stop(None, 100)).await;
+        let other = world.ask(&id, stop(Some(10), second)).await;
+        assert_eq!(world.host.signals(), [15, 10]);
+        world.advance(Duration::from_secs(ends_after - 1)).await;
+        assert!(!first.is_done() && !other.is_done(), "{ends_after}");
+        world.advance(Duration::from_secs(1)).await;
+        assert!(first.is_done() && other.is_done(), "{ends_after}");
+        let end = first.result().await.expect("ended").end;
+        assert!(end.termination.expect("it ran").stopped);
+        world.assert_clean().await;
+    }
+}
+
+#[tokio::test]
 async fn a_payload_that_heeds_the_stop_signal_ends_before_the_grace_does() {
     let world = World::new();
     let id = World::id("a");
