@@ -16,7 +16,7 @@ mod executor;
 mod validate;
 
 pub use validate::InvalidSpec;
-pub(crate) use validate::{check_resources, check_signal, require_isolators};
+pub(crate) use validate::{check_resources, check_signal, require_isolators, require_limits};
 
 /// A container to be launched.
 ///

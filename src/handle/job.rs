@@ -108,10 +108,13 @@ impl Job {
 
     /// Sets new limits.
     ///
-    /// Errors: `InvalidRequest` (a limit that no launch could have); `Conflict` unless it runs, and where
+    /// Errors: `InvalidRequest` (a limit that no launch could have, or whose isolator is not on);
+    /// `Conflict` unless it runs, and where
     /// the kernel refuses; `NotFound`; `Host`.
     pub async fn update(&self, resources: Resources) -> Result<(), Error> {
-        let checked = crate::spec::check_resources(&resources);
+        let isolation = &self.containerizer.inner.isolation;
+        let checked = crate::spec::check_resources(&resources)
+            .and_then(|()| crate::spec::require_limits(&resources, isolation));
         checked.map_err(|error| Error::wrap(Stage::Run, error).of(&self.container_id))?;
         self.living(self.ask_surely(SetResources { resources }, limits::QUERY).await?)
     }
