@@ -227,7 +227,7 @@ impl ContainerSpec {
         self
     }
 
-    /// Processes and threads of the payload.
+    /// Processes and threads of the payload, 1 to [`limits::PIDS_MAX`](crate::limits::PIDS_MAX).
     pub fn pids(mut self, limit: u64) -> Self {
         self.config.resources.pids = Some(limit);
         self

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use longshore::Job;
 use longshore::error::ErrorKind;
 use longshore::events::EventKind;
+use longshore::limits;
 use longshore::model::{Bytes, LimitedResource, Resources};
 
 use crate::embedded::{code, embedded, embedded_with, within};
@@ -116,6 +117,19 @@ fn limits_stand_in_the_kernel_as_written_and_an_update_moves_them_both_ways() {
         within(job.destroy()).await.expect("destroyed");
         let error = within(job.update(Resources::default())).await.expect_err("it has ended");
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+    });
+}
+
+#[test]
+fn the_most_processes_that_can_be_asked_for_are_set() {
+    embedded(async |scene| {
+        let line = "echo up > $DOOR; exec sleep 1000";
+        let (job, _door, _) = scene.up(scene.spec("many", line).pids(limits::PIDS_MAX)).await;
+        // With the init, as many as the kernel takes.
+        assert_eq!(pids(&job).await, [4 << 20]);
+        let most = Resources { pids: Some(limits::PIDS_MAX), ..Resources::default() };
+        within(job.update(most)).await.expect("the kernel takes it");
+        within(job.destroy()).await.expect("destroyed");
     });
 }
 
