@@ -84,6 +84,9 @@ pub const FETCH_ATTEMPTS: u32 = 5;
 /// Provisioning, the pull included.
 pub const PROVISION: Duration = Duration::from_secs(3600);
 
+/// Making one isolator of the embedder's when a containerizer starts.
+pub const ISOLATOR_CREATE: Duration = Duration::from_secs(60);
+
 /// The prepare chain of all isolators.
 pub const PREPARE: Duration = Duration::from_secs(60);
 

@@ -129,8 +129,8 @@ impl Ground {
             isolation: selection.isolation.clone(),
             sandbox_directory: config.sandbox_directory.clone(),
         };
-        let isolators =
-            isolators::create(&host, registered).map_err(|e| Error::wrap(Stage::Configure, e))?;
+        let isolators = isolators::create(&host, registered, limits::ISOLATOR_CREATE)
+            .map_err(|e| Error::wrap(Stage::Configure, e))?;
         let isolators = isolators.into_iter().map(Shared::from).collect();
         let launcher = AnyLauncher::new(selection.launcher, cgroups);
         let launcher = launcher.map_err(|e| Error::wrap(Stage::Configure, e))?;

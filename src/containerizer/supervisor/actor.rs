@@ -19,7 +19,7 @@ use crate::checkpoint::{ConfigV1, ContainerV1, Journal};
 use crate::containerizer::recorder::messages::{Create, Save};
 use crate::containerizer::recovery::Left;
 use crate::containerizer::rooms::{Lane, Rooms};
-use crate::error::Stage;
+use crate::error::{Stage, one_line};
 use crate::events::{self, ContainerSnapshot, Happened, ImageName, Moment, WallTime};
 use crate::isolators::messages::Prepared;
 use crate::launcher::InitPid;
@@ -235,6 +235,8 @@ impl Supervisor {
             }
             Effect::SignalStop => self.signal_stops(cx),
             Effect::NoteLimit(limitation) => {
+                let message = one_line(&limitation.message);
+                let limitation = Limitation { message, ..limitation };
                 self.limitation.get_or_insert_with(|| limitation.clone());
                 self.save(cx, Some(Happened::Limited(limitation)));
             }

@@ -16,7 +16,7 @@ use crate::support::{Ended, finish, start};
 use Act::By;
 
 const READ_ONLY: &str = "configure: … read-only file system";
-const LACKS: &str = "configure: the host lacks …";
+const LACKS: &str = "configure: … the host lacks …";
 const BACKEND: &str = "configure: backend … does not work: …";
 
 pub(super) const CASES: &[Case] = &[
@@ -45,10 +45,16 @@ pub(super) const CASES: &[Case] = &[
         .saying(&["/run: "]),
     refused("a work directory that is a file", By(a_file), 125, "configure: … file exists")
         .saying(&["/file: "]),
-    refused("no v1 memory controller", By(|s| no_controller(s, "memory")), 125, LACKS)
-        .saying(&["cgroup controllers", "memory"]),
-    refused("no v1 pids controller", By(|s| no_controller(s, "pids")), 125, LACKS)
-        .saying(&["cgroup controllers", "pids"]),
+    refused("no v1 memory controller", By(|s| no_controller(s, "memory")), 125, LACKS).saying(&[
+        "cgroups/mem: ",
+        "cgroup controllers",
+        "memory",
+    ]),
+    refused("no v1 pids controller", By(|s| no_controller(s, "pids")), 125, LACKS).saying(&[
+        "cgroups/pids: ",
+        "cgroup controllers",
+        "pids",
+    ]),
     works("a missing controller that no isolator needs", By(unneeded_controller)),
     works("neither v2 nor the systemd hierarchy", By(without_v2)),
     refused("cgroups that are read-only", By(read_only_cgroups), 125, "prepare: … = EROFS")
