@@ -284,8 +284,9 @@ fn environment(
 }
 
 /// The caller's, else the image's, else `/`, for an executor its sandbox. On the host's file system the
-/// sandbox, for no image shall say where on the host a payload begins; what is asked for a task in an
-/// image its executor is told.
+/// caller's, else the sandbox, for no image shall say where on the host a payload begins. A command
+/// executor begins in its sandbox: what is asked for is its task's, and it is told where the task has an
+/// image.
 fn working_directory(isolators: Option<PathBuf>, context: MergeContext<'_>) -> PathBuf {
     let asked = context.config.working_directory.clone();
     match (context.root, &context.config.shape) {
@@ -293,8 +294,10 @@ fn working_directory(isolators: Option<PathBuf>, context: MergeContext<'_>) -> P
         (Root::Own, Shape::Executor(_) | Shape::CommandTask(..)) => {
             asked.or(isolators).unwrap_or_else(|| context.sandbox_directory.to_owned())
         }
-        (Root::Host, _) => asked.unwrap_or_else(|| context.config.sandbox.clone()),
-        (Root::Task(_), _) => context.config.sandbox.clone(),
+        (Root::Host, Shape::Standalone | Shape::Executor(_)) => {
+            asked.unwrap_or_else(|| context.config.sandbox.clone())
+        }
+        (Root::Host, Shape::CommandTask(..)) | (Root::Task(_), _) => context.config.sandbox.clone(),
     }
 }
 
