@@ -28,6 +28,13 @@ pub(super) const CASES: &[Case] = &[
     )
     .saying(&["\"no/such\"", "known are", "cgroups/mem"]),
     refused(
+        "images of a kind that has not come",
+        Run(&["--image-providers", "appc"]),
+        125,
+        "configure: unknown image provider …",
+    )
+    .saying(&["\"appc\"", "known are docker, oci"]),
+    refused(
         "an isolator twice",
         Run(&["--isolation", "cgroups/mem,filesystem/linux,cgroups/mem"]),
         125,
