@@ -140,7 +140,17 @@ fn unwritten(path: &Path, error: io::Error) -> CheckpointError {
 #[derive(Debug)]
 pub(crate) struct Journal {
     path: PathBuf,
+    begins: Begins,
     open: Mutex<Option<Open>>,
+}
+
+/// Where the first frame of a journal is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begins {
+    /// In the place of what is there.
+    Anew,
+    /// Behind what is there, if it can be read.
+    Behind,
 }
 
 /// The file that is there, and where its next frame begins.
@@ -156,14 +166,20 @@ impl Journal {
 
     /// Touches nothing yet: the first [`Journal::write`] replaces what is at `path`.
     pub(crate) const fn new(path: PathBuf) -> Self {
-        Self { path, open: Mutex::new(None) }
+        Self { path, begins: Begins::Anew, open: Mutex::new(None) }
+    }
+
+    /// Goes on where an owner that is gone has ended: how far its container came stays readable.
+    pub(crate) const fn behind(path: PathBuf) -> Self {
+        Self { path, begins: Begins::Behind, open: Mutex::new(None) }
     }
 
     /// Makes `value` what [`read`] reads. Blocks: one write, no fsync.
     pub(crate) fn write<T: Frozen>(&self, value: &T) -> Result<(), CheckpointError> {
         let frame = encode(&self.path, value)?;
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = match open.take() {
+        let left = || (self.begins == Begins::Behind).then(|| self.left::<T>()).flatten();
+        let next = match open.take().or_else(left) {
             Some(Open { file, end }) if end < Self::GROWN => {
                 file.write_all_at(&frame, end).map_err(|error| {
                     // The next write replaces the file in any case.
@@ -177,31 +193,50 @@ impl Journal {
         *open = Some(next);
         Ok(())
     }
+
+    /// What somebody else has left; what cannot be read is replaced.
+    fn left<T: Frozen>(&self) -> Option<Open> {
+        let file = File::options().read(true).write(true).open(&self.path).ok()?;
+        let frames = fs::read(&self.path).ok()?;
+        let (_, end) = decode_all::<T>(&self.path, &frames).ok()?;
+        // Of a frame that was cut no byte may be left behind the next one.
+        file.set_len(end as u64).ok()?;
+        Some(Open { file, end: end as u64 })
+    }
 }
 
 /// Reads what [`write`] or a [`Journal`] wrote last; `None` if there is no file.
 pub(crate) fn read<T: Frozen>(path: &Path) -> Result<Option<T>, CheckpointError> {
+    Ok(read_all(path)?.pop())
+}
+
+/// Reads all that a [`Journal`] has not given up yet, the oldest first; nothing if there is no file.
+pub(crate) fn read_all<T: Frozen>(path: &Path) -> Result<Vec<T>, CheckpointError> {
     match fs::read(path) {
-        Ok(frames) => decode_last(path, &frames).map(Some),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Ok(frames) => decode_all(path, &frames).map(|(values, _)| values),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(CheckpointError::File { action: "read", path: path.to_owned(), error }),
     }
 }
 
-/// The last of the frames; each must be sound, but the last may have been cut while it was written.
-fn decode_last<T: Frozen>(path: &Path, frames: &[u8]) -> Result<T, CheckpointError> {
+/// What the whole frames hold, at least one, and where they end. Each must be sound, but the last may
+/// have been cut while it was written.
+fn decode_all<T: Frozen>(path: &Path, frames: &[u8]) -> Result<(Vec<T>, usize), CheckpointError> {
     let mut rest = frames;
-    let mut last = None;
+    let mut values = Vec::new();
     while !rest.is_empty() {
         let (frame, next) = rest.split_at(frame_size(rest).min(rest.len()));
-        last = match (decode(path, frame), last) {
-            (Ok(value), _) => Some(value),
-            (Err(_), Some(before)) if is_cut(frame) => Some(before),
-            (Err(error), _) => return Err(error),
-        };
+        match decode(path, frame) {
+            Ok(value) => values.push(value),
+            Err(_) if !values.is_empty() && is_cut(frame) => break,
+            Err(error) => return Err(error),
+        }
         rest = next;
     }
-    last.ok_or(CheckpointError::Corrupt { path: path.to_owned(), reason: "too short" })
+    match values.is_empty() {
+        false => Ok((values, frames.len() - rest.len())),
+        true => Err(CheckpointError::Corrupt { path: path.to_owned(), reason: "too short" }),
+    }
 }
 
 /// What the header of the first frame says, header included; what is there if it is cut itself.
@@ -297,10 +332,34 @@ mod tests {
         let whole = fs::read(&path).expect("read");
         let last = encode(&path, &named("RUNNING")).expect("encodes").len();
         for cut in 1..=last {
-            let read = decode_last::<ContainerV1>(&path, &whole[..whole.len() - cut]);
-            assert_eq!(read.expect("two are whole"), named("PREPARING"), "{cut}");
+            let read = decode_all::<ContainerV1>(&path, &whole[..whole.len() - cut]);
+            let (values, end) = read.expect("two are whole");
+            let two = [named("PROVISIONING"), named("PREPARING")];
+            assert_eq!((&values[..], end), (&two[..], whole.len() - last), "{cut}");
         }
         assert_eq!(fs::read_dir(directory.path()).expect("readable").count(), 1);
+    }
+
+    #[test]
+    fn whoever_goes_on_behind_a_dead_owner_keeps_what_that_has_written() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("checkpoint");
+        let named = |state: &str| ContainerV1 { state: state.to_owned(), ..v1::example() };
+        let dead = Journal::new(path.clone());
+        dead.write(&named("RUNNING")).expect("written");
+        dead.write(&named("CUT, AND LONGER THAN THE NEXT ONE")).expect("written");
+        let whole = fs::read(&path).expect("read");
+        fs::write(&path, &whole[..whole.len() - 1]).expect("writable");
+        let next = Journal::behind(path.clone());
+        for state in ["STUCK", "DESTROYING"] {
+            next.write(&named(state)).expect("written");
+        }
+        let all = ["RUNNING", "STUCK", "DESTROYING"].map(named);
+        assert_eq!(read_all::<ContainerV1>(&path).expect("read"), all);
+        // What nobody can read is in nobody's way.
+        fs::write(&path, "nonsense").expect("writable");
+        Journal::behind(path.clone()).write(&named("STUCK")).expect("written");
+        assert_eq!(read_all::<ContainerV1>(&path).expect("read"), [named("STUCK")]);
     }
 
     #[test]
@@ -312,7 +371,7 @@ mod tests {
             let length = (12..16).contains(&(index % frame.len()));
             let mut damaged = whole.clone();
             damaged[index] ^= 0x40;
-            let read = decode_last::<ContainerV1>(&path(), &damaged);
+            let read = decode_all::<ContainerV1>(&path(), &damaged);
             assert!(read.is_err() || (length && index > frame.len()), "{index}");
         }
     }

@@ -106,7 +106,8 @@ pub struct Error {
 impl Error {
     /// An error of `kind` in `stage`; `message` names object and cause.
     pub fn new(stage: Stage, kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self::from(Failure { stage, kind, errno: None, message: plain(&message.into()) })
+        let message = plain(&one_line(&message.into()));
+        Self::from(Failure { stage, kind, errno: None, message })
     }
 
     /// A room's error, met in `stage`.
@@ -183,7 +184,13 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         }
         source = cause.source();
     }
-    plain(&message.replace('\n', " "))
+    plain(&one_line(&message))
+}
+
+/// `text` without what ends a line or moves the cursor, whoever has written it.
+pub(crate) fn one_line(text: &str) -> String {
+    let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    text.replace("\r\n", " ").replace(breaks, " ")
 }
 
 /// `text` with the kernel's words as we write them: std says "No such file or directory (os error
@@ -235,6 +242,14 @@ impl std::error::Error for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whatever_somebody_writes_is_one_line() {
+        let text = "a\nb\r\nc\u{85}d\u{2028}e\u{1b}[2Jf\u{b}g";
+        assert_eq!(one_line(text), "a b c d e [2Jf g");
+        let error = Error::new(Stage::Run, ErrorKind::Host, "x\ny");
+        assert_eq!(error.to_string(), "run: x y");
+    }
 
     #[test]
     fn the_kernels_words_are_in_lower_case_and_without_its_number() {

@@ -20,10 +20,10 @@ use dashmap::mapref::entry::Entry;
 use longshore_actors::{Exit, Handle, Lost, Offender, Pid, Refusal, Runtime, ShutdownPlan};
 
 use crate::containerizer::actor::Containerizer as ContainerizerActor;
-use crate::containerizer::claim_for_agent;
 use crate::containerizer::messages::{Acknowledge, Close, Launch};
 use crate::containerizer::recorder::messages::Sandbox;
 use crate::containerizer::rooms::Reserved;
+use crate::containerizer::{NotLocked, claim_for_agent, no_sandbox};
 use crate::error::{Error, ErrorKind, Stage};
 use crate::events::{ContainerSnapshot, EventHub, Since, Subscription};
 use crate::launcher::Lifetime;
@@ -73,7 +73,8 @@ pub(crate) struct Inner {
 /// What a shutdown does with the containers that still run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Containers {
-    /// They go on without us.
+    /// They go on without us, until the next start on the same runtime directory: it ends those that
+    /// still run, and keeps how each of them ended on record, and its sandbox, until it is removed.
     Keep,
     /// They are destroyed first.
     Destroy,
@@ -99,8 +100,8 @@ impl Containerizer {
 
     /// Begins a launch and returns its handle at once; the rest happens without the caller.
     ///
-    /// Errors: `Conflict` (the id is in use, or its record is not acknowledged; the containerizer is
-    /// shut down), `Unsupported` (the request is for another containerizer), `InvalidRequest` (the spec,
+    /// Errors: `Conflict` (the id is in use, its record is not acknowledged, or its sandbox not removed;
+    /// the containerizer is shut down), `Unsupported` (the request is for another containerizer), `InvalidRequest` (the spec,
     /// or an isolator that it needs is not on), `Exhausted` (too many launches wait).
     pub fn launch(&self, spec: ContainerSpec) -> Result<Job, Error> {
         let id = spec.container_id().clone();
@@ -115,7 +116,7 @@ impl Containerizer {
         crate::spec::require_isolators(&config, &self.inner.isolation).map_err(invalid)?;
         crate::fetcher::validate(&config.command.uris)
             .map_err(|error| Error::wrap(Stage::Fetch, error).of(&id))?;
-        self.reserve(&id)?;
+        self.reserve_unused(&id)?;
         let launched = self.inner.actor.notify(Launch { config: Arc::new(config) });
         launched.map_err(|refused| {
             self.inner.reserved.remove(&id);
@@ -177,6 +178,15 @@ impl Containerizer {
         Ok(())
     }
 
+    /// A payload neither reads nor writes the files of the one who had its id before.
+    fn reserve_unused(&self, id: &ContainerId) -> Result<(), Error> {
+        self.reserve(id)?;
+        no_sandbox(&self.inner.paths, id).map_err(|error: NotLocked| {
+            self.inner.reserved.remove(id);
+            Error::wrap(Stage::Configure, error).of(id)
+        })
+    }
+
     /// The handle of a container of this id, whether or not it exists.
     pub fn job(&self, container_id: ContainerId) -> Job {
         Job { containerizer: self.clone(), container_id }
@@ -199,16 +209,18 @@ impl Containerizer {
         self.inner.events.containers()
     }
 
-    /// Forgets an ended container; its sandbox stays.
+    /// Forgets an ended container; its sandbox stays, and until [`Self::remove`] the id is in use.
     ///
     /// Errors: `Conflict` if it lives, `NotFound` if it is not known, `Host`.
     pub async fn acknowledge(&self, id: &ContainerId) -> Result<(), Error> {
         self.forget(id, Sandbox::Keep).await
     }
 
-    /// Forgets an ended container and removes its sandbox.
+    /// Forgets an ended container and removes its sandbox. Of one that is not known (any more) the
+    /// sandbox is removed that is still there.
     ///
-    /// Errors: as [`Self::acknowledge`].
+    /// Errors: `Conflict` if it lives, here or elsewhere; `NotFound` if it is not known and has no
+    /// sandbox; `Host`.
     pub async fn remove(&self, id: &ContainerId) -> Result<(), Error> {
         self.forget(id, Sandbox::Remove).await
     }
@@ -223,6 +235,7 @@ impl Containerizer {
 
     async fn forget_here(&self, id: &ContainerId, sandbox: Sandbox) -> Result<(), Error> {
         match self.inner.events.container(id) {
+            None if sandbox == Sandbox::Remove => return self.remove_sandbox(id).await,
             None => return Err(unknown(id)),
             Some(snapshot) if snapshot.state.is_some() => {
                 let message = format!("container {id} has not ended");
@@ -235,6 +248,24 @@ impl Containerizer {
             }
             Some(_) => {}
         }
+        self.discard(id, sandbox).await
+    }
+
+    /// What is left of one that was acknowledged, here or by somebody else. The id is in use meanwhile.
+    async fn remove_sandbox(&self, id: &ContainerId) -> Result<(), Error> {
+        let (handle, owned) = (self.clone(), id.clone());
+        let reserving = move |_: &_| match no_sandbox(&handle.inner.paths, &owned) {
+            Ok(()) => Err(unknown(&owned)),
+            Err(_left) => handle.reserve(&owned),
+        };
+        let reserved = self.inner.runtime.blocking("bulk", "reserve", reserving).result().await;
+        answered(id, reserved)??;
+        let removed = self.discard(id, Sandbox::Remove).await;
+        self.inner.reserved.remove(id);
+        removed
+    }
+
+    async fn discard(&self, id: &ContainerId, sandbox: Sandbox) -> Result<(), Error> {
         let acknowledge = Acknowledge { container_id: id.clone(), sandbox };
         let answer = self.inner.actor.dispatch(acknowledge, limits::UNPROVISION).result().await;
         answered(id, answer)?.map_err(|failure| Error::from(failure).of(id))

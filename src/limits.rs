@@ -30,8 +30,9 @@ pub const MEMORY_LIMIT_MIN: u64 = 4 << 20;
 /// 1.7 times as many.
 pub const CPUS_MAX: f64 = 100_000_000.0;
 
-/// Processes of a container; no host has more (`PID_MAX_LIMIT`), and `pids.max` takes no more.
-pub const PIDS_MAX: u64 = 4 << 20;
+/// Processes of a container's payload; no host has more than one more (`PID_MAX_LIMIT`), and `pids.max`,
+/// where the init is counted too, takes no more.
+pub const PIDS_MAX: u64 = (4 << 20) - 1;
 
 /// A manifest or index; registries refuse larger ones too (distribution-spec, 4 MiB).
 pub const MANIFEST_BYTES_MAX: u64 = 4 << 20;
@@ -82,6 +83,9 @@ pub const FETCH_ATTEMPTS: u32 = 5;
 
 /// Provisioning, the pull included.
 pub const PROVISION: Duration = Duration::from_secs(3600);
+
+/// Making one isolator of the embedder's when a containerizer starts.
+pub const ISOLATOR_CREATE: Duration = Duration::from_secs(60);
 
 /// The prepare chain of all isolators.
 pub const PREPARE: Duration = Duration::from_secs(60);

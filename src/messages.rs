@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use longshore_actors::{Exit, Lost, Refusal};
 
-use crate::error::{Error, ErrorKind, Stage};
+use crate::error::{Error, ErrorKind, Stage, one_line};
 use crate::events::ContainerSnapshot;
 use crate::handle::{Containerizer, Job};
 use crate::model::{ContainerId, End, Failure, PullPolicy, Resources};
@@ -244,7 +244,7 @@ pub(crate) fn unanswered(stage: Stage, lost: &Lost) -> Failure {
         | Lost::Discarded { address, .. } => address.as_ref(),
     };
     let asked = asked.map_or_else(String::new, |address| format!("{address}: "));
-    let message = format!("{asked}{}", reason(lost)).replace('\n', " ");
+    let message = one_line(&format!("{asked}{}", reason(lost)));
     Failure { stage, kind, errno: None, message }
 }
 

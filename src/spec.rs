@@ -16,7 +16,7 @@ mod executor;
 mod validate;
 
 pub use validate::InvalidSpec;
-pub(crate) use validate::{check_resources, check_signal, require_isolators};
+pub(crate) use validate::{check_resources, check_signal, require_isolators, require_limits};
 
 /// A container to be launched.
 ///
@@ -227,7 +227,7 @@ impl ContainerSpec {
         self
     }
 
-    /// Processes and threads of the payload.
+    /// Processes and threads of the payload, 1 to [`limits::PIDS_MAX`](crate::limits::PIDS_MAX).
     pub fn pids(mut self, limit: u64) -> Self {
         self.config.resources.pids = Some(limit);
         self

@@ -2,28 +2,28 @@
 //! owners have left. The only place that knows all rooms. `start/builder.rs` is what it is asked.
 
 mod builder;
+mod left;
 
 pub use builder::Builder;
 use builder::kernel_lanes;
+use left::{Grave, continue_numbering, find_graves, read_records};
 
-use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use longshore_actors::{Handle, Pid, Placement, Process, Runtime, Spawn, SpawnError};
 
-use crate::checkpoint::{self, ContainerV1, OwnerV1, RecordV1};
+use crate::checkpoint::OwnerV1;
 use crate::config::{Config, DockerRegistry, RootfsMount};
 use crate::containerizer::RunLock;
 use crate::containerizer::actor::Containerizer as ContainerizerActor;
-use crate::containerizer::messages::Bury;
 use crate::containerizer::recorder::actor::Recorder;
-use crate::containerizer::recovery::{self, Found, Looker, Orphan};
+use crate::containerizer::recovery::Looker;
 use crate::containerizer::rooms::{Lane, Reserved, Rooms};
 use crate::error::{self, Error, ErrorKind, Stage};
-use crate::events::{ContainerSnapshot, EventHub, Start, WallTime};
+use crate::events::{EventHub, Start};
 use crate::fetcher::actor::FetcherActor;
 use crate::handle::Containerizer;
 use crate::isolators::actor::{Isolation, IsolatorActor, Link, Shared, apart};
@@ -87,7 +87,8 @@ struct Ground {
     agent: Arc<AgentInfo>,
     store: ImageStore,
     provisioner: Arc<Provisioner>,
-    orphans: Vec<(Orphan, RunLock)>,
+    /// Of containers that dead owners have left.
+    graves: Vec<Grave>,
     /// Of containers that ended under an earlier agent, the oldest first.
     records: Vec<Record>,
     /// Where the numbers of the events begin.
@@ -128,8 +129,8 @@ impl Ground {
             isolation: selection.isolation.clone(),
             sandbox_directory: config.sandbox_directory.clone(),
         };
-        let isolators =
-            isolators::create(&host, registered).map_err(|e| Error::wrap(Stage::Configure, e))?;
+        let isolators = isolators::create(&host, registered, limits::ISOLATOR_CREATE)
+            .map_err(|e| Error::wrap(Stage::Configure, e))?;
         let isolators = isolators.into_iter().map(Shared::from).collect();
         let launcher = AnyLauncher::new(selection.launcher, cgroups);
         let launcher = launcher.map_err(|e| Error::wrap(Stage::Configure, e))?;
@@ -137,18 +138,19 @@ impl Ground {
         let backend = config.image_provisioner_backend.map(|backend| backend.to_string());
         let provisioner = Provisioner::new(paths.clone(), store.clone(), backend.as_deref())
             .map_err(|error| Error::wrap(Stage::Configure, error))?;
-        let orphans = find_orphans(paths, looker)?;
+        RunLock::sweep(paths);
+        let (mut records, numbering) = match looker {
+            Looker::Agent => (read_records(paths)?, continue_numbering(paths)?),
+            Looker::Run => (Vec::new(), Start::fresh()),
+        };
+        let graves = find_graves(paths, looker, &mut records)?;
         // Their owners may have had other isolators than we have.
-        let undertakers = match orphans.is_empty() {
+        let undertakers = match graves.is_empty() {
             true => Vec::new(),
             false => isolators::create_others(&host),
         };
         // Sandboxes whose remover died. Another process may be at it too: absent is fine.
         let _ = linux::fs::remove_path(&paths.trash());
-        let (records, numbering) = match looker {
-            Looker::Agent => (read_records(paths)?, continue_numbering(paths)?),
-            Looker::Run => (Vec::new(), Start::fresh()),
-        };
         Ok(Self {
             lock,
             isolation: selection.isolation,
@@ -158,7 +160,7 @@ impl Ground {
             agent: Arc::new(told(&config.agent)),
             store,
             provisioner: Arc::new(provisioner),
-            orphans,
+            graves,
             records,
             numbering,
         })
@@ -212,94 +214,6 @@ pub fn open_store(paths: &Paths, config: &Config) -> Result<ImageStore, Error> {
         store.credentials = loaded.map_err(|error| Error::wrap(Stage::Configure, error))?;
     }
     ImageStore::open(store).map_err(|error| Error::wrap(Stage::Configure, error))
-}
-
-/// Containers that dead owners left on the runtime directory, each with its lock: held until it is
-/// buried, so that nobody launches another one of its id in between.
-fn find_orphans(paths: &Paths, looker: Looker) -> Result<Vec<(Orphan, RunLock)>, Error> {
-    RunLock::sweep(paths);
-    let entries = fs::read_dir(paths.containers());
-    let entries = entries.map_err(|error| unusable(&paths.containers(), &error))?;
-    let mut locks = BTreeMap::new();
-    let mut found = Vec::new();
-    let directory = |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir());
-    for entry in entries.flatten().filter(directory) {
-        // What is no container's directory is nobody's, and stays.
-        let name = entry.file_name().into_string().ok();
-        let named = name.and_then(|name| ContainerId::new(name).ok());
-        let Some(container_id) = named else { continue };
-        let lock = RunLock::claim(paths, &container_id);
-        // Its owner, or whoever buried it, may have finished before we had the lock.
-        if !fs::exists(paths.container(&container_id)).unwrap_or(false) {
-            continue;
-        }
-        let path = paths.checkpoint(&container_id);
-        let checkpoint = checkpoint::read::<ContainerV1>(&path).unwrap_or_else(|error| {
-            tracing::warn!(%error, container = %container_id, "destroyed by its id alone");
-            None
-        });
-        let run_lock_held = lock.is_none();
-        locks.extend(lock.map(|lock| (container_id.clone(), lock)));
-        found.push(Found { container_id, checkpoint, run_lock_held });
-    }
-    let orphans = recovery::orphans(found, looker, &|id| paths.sandbox(id));
-    let lock = |orphan: Orphan| Some((locks.remove(&orphan.config.container_id)?, orphan));
-    let pairs = orphans.into_iter().filter_map(lock);
-    Ok(pairs.map(|(lock, orphan)| (orphan, lock)).collect())
-}
-
-/// Records of ended containers; one that cannot be read is told of and left where it is.
-fn read_records(paths: &Paths) -> Result<Vec<Record>, Error> {
-    make(&paths.records())?;
-    let entries = fs::read_dir(paths.records());
-    let entries = entries.map_err(|error| unusable(&paths.records(), &error))?;
-    let mut records: Vec<Record> = Vec::new();
-    for entry in entries.flatten() {
-        let path = entry.path();
-        match checkpoint::read::<RecordV1>(&path).map(|read| read.map(RecordV1::thaw)) {
-            Ok(Some(Ok(record))) => records.push(record),
-            Ok(Some(Err(error))) => tracing::warn!(path = %path.display(), %error, "no record"),
-            Err(error) => tracing::warn!(%error, "no record"),
-            Ok(None) => {}
-        }
-    }
-    records.sort_by_key(|record| record.ended_ns);
-    Ok(records)
-}
-
-/// The epoch of the runtime directory, and a number beyond all that earlier agents have given: each
-/// start takes the next [`limits::EVENTS_OF_A_START`], so that none need be written down one by one.
-fn continue_numbering(paths: &Paths) -> Result<Start, Error> {
-    let path = paths.numbering();
-    let text = match fs::read(&path) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(unusable(&path, &error)),
-    };
-    // A text that nobody wrote like this begins a new epoch, which observers notice.
-    let known = text.trim().split_once(' ').and_then(|(epoch, starts)| {
-        Some((epoch.to_owned(), starts.parse::<u64>().ok().filter(|starts| *starts < 1 << 21)?))
-    });
-    let fresh = Start::fresh();
-    let (epoch, starts) = known.unwrap_or_else(|| (fresh.epoch.to_string(), 0));
-    let temporary = path.with_extension("new");
-    linux::fs::open_private(OpenOptions::new().write(true).create(true).truncate(true), &temporary)
-        .and_then(|mut file| writeln!(file, "{epoch} {}", starts + 1))
-        .and_then(|()| fs::rename(&temporary, &path))
-        .map_err(|error| unusable(&path, &error))?;
-    Ok(Start { epoch: epoch.into(), next_seq: starts * limits::EVENTS_OF_A_START + 1, ..fresh })
-}
-
-fn ended_snapshot(record: Record) -> ContainerSnapshot {
-    let ended = WallTime::from_unix_ns(record.ended_ns);
-    let mut snapshot = ContainerSnapshot::new(record.container_id, ended);
-    snapshot.state = None;
-    snapshot.labels = record.labels;
-    snapshot.data = record.data;
-    snapshot.termination = record.end.termination;
-    snapshot.failure = record.end.failure;
-    snapshot.usage = Some(record.end.usage);
-    snapshot
 }
 
 /// The lock of an agent on its runtime directory, flock(2); goes with the process. With it goes what
@@ -452,12 +366,13 @@ impl System<'_> {
 
 impl Containerizer {
     /// Undoes what dead owners have left. What cannot be undone stays `STUCK`, for all to see.
-    async fn bury(&self, orphans: Vec<(Orphan, RunLock)>) {
-        let burials = orphans.into_iter().map(|(orphan, lock)| {
-            let id = orphan.config.container_id.clone();
-            let buried = self.inner().actor.dispatch(Bury { orphan }, limits::SHUTDOWN);
+    async fn bury(&self, graves: Vec<Grave>) {
+        let burials = graves.into_iter().map(|Grave { bury, lock }| {
+            let id = bury.orphan.config.container_id.clone();
+            let buried = self.inner().actor.dispatch(bury, limits::SHUTDOWN);
             async move {
                 match buried.result().await {
+                    Ok(conclusion) if conclusion.stuck.is_none() && lock.is_none() => {}
                     Ok(conclusion) if conclusion.stuck.is_none() => {
                         if let Err(error) = self.remove(&id).await {
                             tracing::warn!(%error, "buried, but not forgotten");
@@ -475,20 +390,3 @@ impl Containerizer {
 
 #[cfg(all(test, feature = "root-tests"))]
 mod root_tests;
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_grow_over_restarts_and_a_strange_file_begins_a_new_epoch() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let paths = Paths::new(directory.path().join("w"), directory.path());
-        let first = continue_numbering(&paths).expect("writable");
-        let second = continue_numbering(&paths).expect("writable");
-        assert_eq!((first.next_seq, &first.epoch), (1, &second.epoch));
-        assert_eq!(second.next_seq, limits::EVENTS_OF_A_START + 1);
-        fs::write(paths.numbering(), "nonsense").expect("writable");
-        let other = continue_numbering(&paths).expect("writable");
-        assert_ne!(other.epoch, first.epoch);
-    }
-}

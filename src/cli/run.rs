@@ -159,11 +159,20 @@ async fn contain(asked: Asked, log: Option<EventLog>) -> Result<(), Complaint> {
     let ended = match RunLock::take(&settings.paths, &id) {
         Ok(lock) => {
             let follower = Follower { log, progress, signals, signal: None, ended: false };
-            let ended = follower.launch(&node, spec).await;
-            let closed = shut(&node, &id).await;
+            let events = node.subscribe(Since::Now);
+            let ended = match node.launch(spec) {
+                Ok(job) => {
+                    let ended = follower.see_through(&job, events).await;
+                    conclude(ended, shut(&node, &id).await)
+                }
+                Err(error) => {
+                    let _nothing_runs = node.shutdown(Containers::Destroy).await;
+                    Err(Complaint::not_started(&error))
+                }
+            };
             // Only now is nothing of this id left.
             drop(lock);
-            conclude(ended, closed)
+            ended
         }
         Err(error) => {
             let _nothing_runs = node.shutdown(Containers::Destroy).await;
@@ -178,7 +187,7 @@ async fn contain(asked: Asked, log: Option<EventLog>) -> Result<(), Complaint> {
 
 /// Forgets the container, its sandbox included, and stops the containerizer.
 async fn shut(node: &Containerizer, id: &ContainerId) -> Result<(), Error> {
-    // What is stuck stays on record, for whoever comes next; what was refused has none.
+    // What is stuck stays on record, for whoever comes next.
     let removed = match node.remove(id).await {
         Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => Ok(()),
         removed => removed,
@@ -218,14 +227,12 @@ struct Follower {
 }
 
 impl Follower {
-    async fn launch(
+    async fn see_through(
         mut self,
-        node: &Containerizer,
-        spec: ContainerSpec,
+        job: &Job,
+        mut events: Subscription,
     ) -> Result<Complaint, Complaint> {
-        let mut events = node.subscribe(Since::Now);
-        let job = node.launch(spec).map_err(|error| Complaint::not_started(&error))?;
-        let end = self.follow(&job, &mut events).await;
+        let end = self.follow(job, &mut events).await;
         self.progress.finish();
         if let Some(log) = self.log.take() {
             log.close().await;

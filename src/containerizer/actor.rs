@@ -8,11 +8,10 @@ use longshore_actors::{AnyPid, Cx, Exit, Handler, Pid, Process, Promise, Reply, 
 
 use super::messages::{Acknowledge, Bury, Close, Find, Launch};
 use super::recorder::messages::{Discard, Sandbox};
-use super::recovery::Orphan;
+use super::recovery::{Left, Orphan, Remains};
 use super::rooms::{Lane, Rooms};
 use super::supervisor::actor::{Assignment, Origin, Supervisor};
-use super::supervisor::messages::Wait;
-use super::supervisor::state::Why;
+use super::supervisor::state::{Cause, Ending, Why};
 use crate::checkpoint;
 use crate::events::{EventHub, WallTime};
 use crate::limits;
@@ -43,8 +42,7 @@ pub(crate) struct Containerizer {
 struct Living {
     pid: Pid<Supervisor>,
     config: Arc<ContainerConfig>,
-    /// Its owner is dead, so nobody will ask for its record.
-    buried: bool,
+    remains: Remains,
 }
 
 impl Containerizer {
@@ -70,9 +68,14 @@ impl Containerizer {
         }
     }
 
-    fn supervise(&mut self, cx: &Cx<Self>, config: Arc<ContainerConfig>, origin: Origin) {
+    fn supervise(
+        &mut self,
+        cx: &Cx<Self>,
+        config: Arc<ContainerConfig>,
+        origin: Origin,
+        remains: Remains,
+    ) {
         let id = config.container_id.clone();
-        let buried = matches!(&origin, Origin::Orphan { why: Why::Orphaned, .. });
         let index = self.choose_lane(cx);
         let lane = self.lanes[index].0.clone();
         self.spawned += 1;
@@ -90,7 +93,7 @@ impl Containerizer {
                 }
                 self.lanes[index].1 += 1;
                 self.supervised.insert(pid.any().id(), (id.clone(), index));
-                self.living.insert(id, Living { pid, config, buried });
+                self.living.insert(id, Living { pid, config, remains });
             }
             Err(error) => {
                 // Only a runtime that shuts down refuses a free name.
@@ -131,10 +134,11 @@ impl Containerizer {
     }
 
     /// The supervisor ended in order: nothing of the container is left but its record.
-    fn ended(&mut self, id: ContainerId, buried: bool) {
-        // Whoever had a container buried forgets it as well, in the same breath: the id may have a
-        // new container by the time this end is noticed here.
-        if !buried && self.events.container(&id).is_some_and(|container| container.state.is_none())
+    fn ended(&mut self, id: ContainerId, remains: Remains) {
+        // Whoever had a container buried of which nothing stays forgets it as well, in the same
+        // breath: the id may have a new container by the time this end is noticed here.
+        if remains == Remains::Record
+            && self.events.container(&id).is_some_and(|container| container.state.is_none())
         {
             // Otherwise somebody was faster and has acknowledged it, or launched it again.
             self.ended.push_back((id, WallTime::now()));
@@ -143,7 +147,8 @@ impl Containerizer {
     }
 
     /// The supervisor broke: what it had done is undone from what it had written down.
-    fn rescue(&mut self, cx: &mut Cx<Self>, config: Arc<ContainerConfig>, exit: &Exit) {
+    fn rescue(&mut self, cx: &mut Cx<Self>, living: Living, exit: &Exit) {
+        let Living { config, remains, .. } = living;
         let id = config.container_id.clone();
         tracing::error!(container = %id, %exit, "the supervisor is lost; its container is destroyed");
         let path = self.rooms.paths.checkpoint(&id);
@@ -153,13 +158,8 @@ impl Containerizer {
         self.rescuing.insert(id.clone(), Vec::new());
         cx.when("rescue", reading, move |containerizer: &mut Self, cx, read| {
             let found = read.ok().and_then(Result::ok).flatten();
-            let (init, remembered) = match found {
-                Some(checkpoint) => (checkpoint.init, checkpoint.isolators),
-                None => (None, Arc::default()),
-            };
-            let init = init.map(|(pid, start_time)| crate::launcher::InitPid { pid, start_time });
-            let origin = Origin::Orphan { init, remembered, why: Why::Lost };
-            containerizer.supervise(cx, config, origin);
+            let left = Left::of(found, Ending::of(Cause::Wanted(Why::Lost)));
+            containerizer.supervise(cx, config, Origin::Orphan(Box::new(left), None), remains);
             for waiter in containerizer.rescuing.remove(&id).into_iter().flatten() {
                 waiter.set(containerizer.living.get(&id).map(|living| living.pid.clone()));
             }
@@ -176,10 +176,10 @@ impl Process for Containerizer {
         let Some(living) = theirs.then(|| self.living.remove(&id)).flatten() else { return };
         let waiting = self.leaving.remove(&id).unwrap_or_default();
         match why {
-            Exit::Normal => self.ended(id, living.buried),
+            Exit::Normal => self.ended(id, living.remains),
             Exit::Failed(_) | Exit::Panicked(_) | Exit::Killed(_) if self.closed => {}
             Exit::Failed(_) | Exit::Panicked(_) | Exit::Killed(_) => {
-                self.rescue(cx, living.config, why);
+                self.rescue(cx, living, why);
                 self.rescuing.entry(id).or_default().extend(waiting);
                 return;
             }
@@ -196,7 +196,7 @@ impl Handler<Launch> for Containerizer {
             // Nothing of it exists; whoever waits for it learns that it is not known.
             self.rooms.reserved.remove(&config.container_id);
         } else {
-            self.supervise(cx, config, Origin::Launch);
+            self.supervise(cx, config, Origin::Launch, Remains::Record);
         }
         Reply::Now(())
     }
@@ -223,18 +223,14 @@ impl Handler<Find> for Containerizer {
 impl Handler<Bury> for Containerizer {
     fn handle(
         &mut self,
-        Bury { orphan }: Bury,
+        Bury { orphan, claim }: Bury,
         cx: &mut Cx<Self>,
     ) -> Reply<super::supervisor::messages::Conclusion> {
-        let Orphan { config, init, remembered } = orphan;
-        let id = config.container_id.clone();
-        self.rooms.reserved.insert(id.clone(), None);
-        let origin = Origin::Orphan { init, remembered, why: Why::Orphaned };
-        self.supervise(cx, config, origin);
-        match self.living.get(&id) {
-            Some(living) => Reply::Later(living.pid.dispatch(Wait, limits::SHUTDOWN)),
-            None => Reply::promised().1,
-        }
+        let Orphan { config, left, remains } = orphan;
+        self.rooms.reserved.insert(config.container_id.clone(), claim);
+        let (promise, reply) = Reply::promised();
+        self.supervise(cx, config, Origin::Orphan(Box::new(left), Some(promise)), remains);
+        reply
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use longshore_actors::{AnyPid, Message, Pid};
 
+use super::claim::Claim;
 use super::recovery::Orphan;
 use super::supervisor::actor::Supervisor;
 use super::supervisor::messages::Conclusion;
@@ -43,6 +44,8 @@ impl Message for Find {
 #[derive(Debug)]
 pub(crate) struct Bury {
     pub(crate) orphan: Orphan,
+    /// On the id, until nothing of the container is left but what is to stay.
+    pub(crate) claim: Option<Claim>,
 }
 
 impl Message for Bury {

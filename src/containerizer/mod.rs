@@ -9,8 +9,8 @@ pub(crate) mod rooms;
 mod run_lock;
 pub(crate) mod supervisor;
 
-pub(crate) use run_lock::claim_for_agent;
 pub use run_lock::{NotLocked, RunLock};
+pub(crate) use run_lock::{claim_for_agent, no_sandbox};
 
 #[cfg(test)]
 mod tests;

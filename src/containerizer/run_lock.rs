@@ -39,6 +39,14 @@ pub enum NotLocked {
         /// Which.
         id: ContainerId,
     },
+    /// An earlier container of this id has left its sandbox, which somebody may still want to read.
+    #[error("container {id} has left its sandbox {}, which has to be removed first", path.display())]
+    SandboxLeft {
+        /// Which.
+        id: ContainerId,
+        /// Where.
+        path: PathBuf,
+    },
     /// The file cannot be used.
     #[error("{}: {error}", path.display())]
     File {
@@ -53,14 +61,14 @@ pub enum NotLocked {
 impl Classified for NotLocked {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::InUse { .. } => ErrorKind::Conflict,
+            Self::InUse { .. } | Self::SandboxLeft { .. } => ErrorKind::Conflict,
             Self::File { error, .. } => linux::Error::from_io("", error).kind(),
         }
     }
 
     fn errno(&self) -> Option<String> {
         match self {
-            Self::InUse { .. } => None,
+            Self::InUse { .. } | Self::SandboxLeft { .. } => None,
             Self::File { error, .. } => linux::Error::from_io("", error).errno_name(),
         }
     }
@@ -79,6 +87,9 @@ impl RunLock {
         let path = paths.run_lock(id);
         let failed = |error| NotLocked::File { path: path.clone(), error };
         loop {
+            if !fs::exists(&path).unwrap_or(true) {
+                Self::refuse_left(paths, id)?;
+            }
             if let Some(file) = create(&path, &std::process::id().to_string()).map_err(failed)? {
                 return Self { path, file, claim: None }.claimed(paths, id);
             }
@@ -109,6 +120,16 @@ impl RunLock {
         }
     }
 
+    /// Before there is a lock: who finds that of a dead run takes the sandbox for the run's.
+    fn refuse_left(paths: &Paths, id: &ContainerId) -> Result<(), NotLocked> {
+        let left = no_sandbox(paths, id);
+        match left.is_err().then(|| Claim::take(paths, id)) {
+            Some(Ok(None)) => Err(NotLocked::InUse { id: id.clone() }),
+            Some(Err(error)) => Err(NotLocked::File { path: paths.work_claims(), error }),
+            Some(Ok(Some(_))) | None => left,
+        }
+    }
+
     /// With the claim, which agents have.
     fn claimed(mut self, paths: &Paths, id: &ContainerId) -> Result<Self, NotLocked> {
         match Claim::take(paths, id) {
@@ -133,6 +154,11 @@ impl RunLock {
         lock.claimed(paths, id).ok()
     }
 
+    /// The claim without the lock, for a container that was an agent's: what it leaves is no run's.
+    pub(crate) fn into_claim(mut self) -> Option<Claim> {
+        self.claim.take()
+    }
+
     /// Removes the locks of dead owners that had no container yet, or none any more, and what a run
     /// that died between its container's end and its own has left: record and sandbox.
     pub(crate) fn sweep(paths: &Paths) {
@@ -143,9 +169,7 @@ impl RunLock {
             let Some(id) = id.filter(gone) else { continue };
             let Some(lock) = Self::dead(entry.path()) else { continue };
             let Ok(lock) = lock.claimed(paths, &id) else { continue };
-            // Absent is fine; what cannot be removed now is found by the next one.
-            let _ = fs::remove_file(paths.records().join(id.to_string()));
-            let _ = linux::fs::remove_path(&paths.sandbox(&id));
+            remove_rest(paths, &id);
             drop(lock);
         }
     }
@@ -178,9 +202,31 @@ pub(crate) fn claim_for_agent(paths: &Paths, id: &ContainerId) -> Result<Claim, 
     let path = paths.run_lock(id);
     match fs::remove_file(&path) {
         // A dead run's, whose record would be taken for what this container will leave.
-        Ok(()) => Ok(claim),
+        Ok(()) => {
+            if !fs::exists(paths.container(id)).unwrap_or(true) {
+                remove_rest(paths, id);
+            }
+            Ok(claim)
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(claim),
         Err(error) => Err(failed(path, error)),
+    }
+}
+
+/// What a run that died between its container's end and its own has left. Absent is fine; what cannot
+/// be removed now is found by the next one.
+fn remove_rest(paths: &Paths, id: &ContainerId) {
+    let _ = fs::remove_file(paths.records().join(id.to_string()));
+    let _ = linux::fs::remove_path(&paths.sandbox(id));
+}
+
+/// The sandbox of an id that is free is not there, or was left on purpose.
+pub(crate) fn no_sandbox(paths: &Paths, id: &ContainerId) -> Result<(), NotLocked> {
+    let path = paths.sandbox(id);
+    match fs::symlink_metadata(&path) {
+        Ok(_) => Err(NotLocked::SandboxLeft { id: id.clone(), path }),
+        // What cannot be looked at cannot be made either, which is told then.
+        Err(_) => Ok(()),
     }
 }
 
@@ -287,10 +333,27 @@ mod tests {
         drop(claim);
         RunLock::sweep(&paths);
         assert!(fs::exists(paths.sandbox(&id("a"))).expect("readable"), "an agent's outlives it");
+        fs::remove_dir(paths.sandbox(&id("a"))).expect("it is empty");
         let lock = RunLock::take(&paths, &id("a")).expect("free");
         assert!(matches!(claim_for_agent(&paths, &id("a")), Err(NotLocked::InUse { .. })));
         assert!(fs::exists(paths.run_lock(&id("a"))).expect("readable"), "its owner lives");
         drop(lock);
+    }
+
+    #[test]
+    fn a_sandbox_that_was_left_on_purpose_keeps_its_id_and_one_of_a_dead_run_does_not() {
+        let (_directory, paths) = paths();
+        let sandbox = paths.sandbox(&id("a"));
+        fs::create_dir_all(&sandbox).expect("made");
+        let left = RunLock::take(&paths, &id("a")).expect_err("it is somebody's");
+        let (text, path) = (left.to_string(), sandbox.display().to_string());
+        assert!(text.starts_with("container a has left its sandbox") && text.contains(&path));
+        assert!(!fs::exists(paths.run_lock(&id("a"))).expect("readable"), "no lock to sweep it by");
+        fs::create_dir_all(paths.run_locks()).expect("made");
+        fs::write(paths.run_lock(&id("a")), "4711").expect("written");
+        let claim = claim_for_agent(&paths, &id("a")).expect("its run is dead");
+        assert!(no_sandbox(&paths, &id("a")).is_ok());
+        drop(claim);
     }
 
     #[test]

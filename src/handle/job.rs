@@ -63,6 +63,11 @@ impl Job {
 
     /// Sends the stop signal, and destroys the container when the grace is over. Ends with it.
     ///
+    /// Repeatable: each sends its signal, and of their deadlines the one that comes first counts, so a
+    /// later one may shorten what an earlier one has given, and lengthens nothing. Before the payload
+    /// runs there is nobody to signal: while it is being started a stop waits for it, with its grace from
+    /// then on; earlier it is a destroy.
+    ///
     /// Errors: `InvalidRequest` (no such signal); `NotFound`; as [`Self::destroy`] when it is stuck.
     pub async fn stop(&self, stop: Stop) -> Result<End, Error> {
         stop.signal.map_or(Ok(()), |signal| self.check(signal))?;
@@ -103,10 +108,13 @@ impl Job {
 
     /// Sets new limits.
     ///
-    /// Errors: `InvalidRequest` (a limit that no launch could have); `Conflict` unless it runs, and where
+    /// Errors: `InvalidRequest` (a limit that no launch could have, or whose isolator is not on);
+    /// `Conflict` unless it runs, and where
     /// the kernel refuses; `NotFound`; `Host`.
     pub async fn update(&self, resources: Resources) -> Result<(), Error> {
-        let checked = crate::spec::check_resources(&resources);
+        let isolation = &self.containerizer.inner.isolation;
+        let checked = crate::spec::check_resources(&resources)
+            .and_then(|()| crate::spec::require_limits(&resources, isolation));
         checked.map_err(|error| Error::wrap(Stage::Run, error).of(&self.container_id))?;
         self.living(self.ask_surely(SetResources { resources }, limits::QUERY).await?)
     }

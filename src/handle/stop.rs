@@ -23,7 +23,7 @@ impl Stop {
         Self { signal: Some(signal), grace: limits::STOP_GRACE }
     }
 
-    /// How long the payload has before it is destroyed.
+    /// How long the payload has before it is destroyed, from the signal on.
     pub const fn grace(self, grace: Duration) -> Self {
         Self { grace, ..self }
     }

@@ -1,8 +1,13 @@
 //! Isolators as objects: what each remembers becomes bytes, for the shell and the checkpoint.
 
-use std::sync::Arc;
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
 
 use super::{Host, InitPid, Isolator, IsolatorError, TABLE, Watch};
+use crate::error::{Classified, ErrorKind};
 use crate::model::{ContainerId, LaunchContext, LaunchInfo, Limitation, Resources, Usage};
 
 /// An isolator whose container state is opaque: bytes that mean something to it only.
@@ -206,19 +211,112 @@ fn construct<I: Isolator>(host: &Host) -> Result<Arc<dyn DynIsolator>, IsolatorE
 /// Makes the isolators that `host.isolation` names: those of the table in table order, then the
 /// embedder's in the order in which they are named.
 ///
+/// Blocks, for each of the embedder's at most `patience`: they are made on threads where they can hang
+/// and panic alone.
+///
 /// Errors: the first isolator that this host cannot give. Names that nobody has are
 /// [`super::select`]'s to refuse.
-pub(crate) fn create(host: &Host, registered: &[Registered]) -> Result<Vec<Made>, IsolatorError> {
-    let built_in = TABLE
-        .iter()
-        .filter(|entry| host.isolation.iter().any(|name| name == entry.name))
-        .map(|entry| Ok(Made { isolator: (entry.create)(host)?, whose: Whose::BuiltIn }));
+pub(crate) fn create(
+    host: &Host,
+    registered: &[Registered],
+    patience: Duration,
+) -> Result<Vec<Made>, NotCreated> {
+    let built_in =
+        TABLE.iter().filter(|entry| host.isolation.iter().any(|name| name == entry.name));
+    let built_in = built_in.map(|entry| {
+        let refused = |error| NotCreated::Refused { isolator: entry.name, error };
+        let isolator = (entry.create)(host).map_err(refused)?;
+        Ok(Made { isolator, whose: Whose::BuiltIn })
+    });
     let named = |name: &String| registered.iter().find(|isolator| isolator.name == name);
-    let embedders =
-        host.isolation.iter().filter_map(named).map(|isolator| {
-            Ok(Made { isolator: (isolator.create)(host)?, whose: Whose::Embedders })
-        });
+    let embedders = host.isolation.iter().filter_map(named).map(|isolator| {
+        Ok(Made { isolator: create_apart(isolator, host, patience)?, whose: Whose::Embedders })
+    });
     built_in.chain(embedders).collect()
+}
+
+/// Why an isolator is not there.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotCreated {
+    /// It says so itself.
+    #[error("{isolator}: {error}")]
+    Refused {
+        /// Which.
+        isolator: &'static str,
+        /// In its own words.
+        #[source]
+        error: IsolatorError,
+    },
+    /// A mistake of the embedder's.
+    #[error("{isolator}: create panicked: {message}")]
+    Panicked {
+        /// Which.
+        isolator: &'static str,
+        /// What it panicked with.
+        message: String,
+    },
+    /// Its thread is given up; what it makes in the end is dropped.
+    #[error("{isolator}: create did not come back within {after:?}")]
+    Hangs {
+        /// Which.
+        isolator: &'static str,
+        /// The deadline.
+        after: Duration,
+    },
+    /// A limit of processes, as a rule.
+    #[error("{isolator}: start a thread: {error}")]
+    NoThread {
+        /// Which.
+        isolator: &'static str,
+        /// The host's answer.
+        #[source]
+        error: io::Error,
+    },
+}
+
+impl Classified for NotCreated {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Refused { error, .. } => error.kind(),
+            Self::Panicked { .. } => ErrorKind::Internal,
+            Self::Hangs { .. } | Self::NoThread { .. } => ErrorKind::Host,
+        }
+    }
+
+    fn errno(&self) -> Option<String> {
+        match self {
+            Self::Refused { error, .. } => error.errno(),
+            Self::Panicked { .. } | Self::Hangs { .. } | Self::NoThread { .. } => None,
+        }
+    }
+}
+
+fn create_apart(
+    registered: &Registered,
+    host: &Host,
+    patience: Duration,
+) -> Result<Arc<dyn DynIsolator>, NotCreated> {
+    let isolator = registered.name;
+    let (create, host) = (Arc::clone(&registered.create), host.clone());
+    let (answer, answered) = mpsc::channel();
+    let create = move || {
+        let created = catch_unwind(AssertUnwindSafe(|| create(&host)));
+        // Too late, perhaps.
+        let _ = answer.send(created);
+    };
+    let thread = std::thread::Builder::new().name("isolator-create".to_owned()).spawn(create);
+    thread.map_err(|error| NotCreated::NoThread { isolator, error })?;
+    match answered.recv_timeout(patience) {
+        Ok(Ok(created)) => created.map_err(|error| NotCreated::Refused { isolator, error }),
+        Ok(Err(panic)) => Err(NotCreated::Panicked { isolator, message: words(&*panic) }),
+        Err(_) => Err(NotCreated::Hangs { isolator, after: patience }),
+    }
+}
+
+/// What a panic says.
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
 }
 
 /// Makes the built-in isolators that `host.isolation` does not name, for what they have left of
@@ -269,6 +367,39 @@ mod tests {
             *container += 1;
             Ok(())
         }
+    }
+
+    #[test]
+    fn one_that_cannot_be_made_is_named_whatever_it_does() {
+        let host = crate::isolators::tests::host(&[Counter::NAME]);
+        let make = |create: fn(&Host) -> Result<Counter, IsolatorError>, patience| {
+            let registered = [Registered::new(create)];
+            create_named(&host, &registered, patience)
+        };
+        let long = Duration::from_secs(100);
+        let (kind, text) = make(|_| Err(IsolatorError::Invalid("no".to_owned())), long);
+        assert_eq!((kind, text.as_str()), (ErrorKind::InvalidRequest, "test/counter: no"));
+        let (kind, text) = make(|_| panic!("upside\ndown"), long);
+        let told = "test/counter: create panicked: upside down";
+        assert_eq!((kind, text.as_str()), (ErrorKind::Internal, told));
+        let (kind, text) = make(
+            |_| loop {
+                std::thread::park();
+            },
+            Duration::from_millis(20),
+        );
+        let told = "test/counter: create did not come back within 20ms";
+        assert_eq!((kind, text.as_str()), (ErrorKind::Host, told));
+    }
+
+    fn create_named(
+        host: &Host,
+        registered: &[Registered],
+        patience: Duration,
+    ) -> (ErrorKind, String) {
+        let error = create(host, registered, patience).expect_err("it cannot be made");
+        let failure = crate::error::failure(crate::error::Stage::Configure, &error);
+        (failure.kind, failure.message)
     }
 
     #[test]

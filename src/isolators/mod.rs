@@ -113,7 +113,9 @@ pub trait Isolator: Send + Sync + Sized + 'static {
     /// What it remembers of one container.
     type Container: Serialize + DeserializeOwned + Clone + Send + Sync + 'static;
 
-    /// Made once at start; refuses a host that it cannot work on.
+    /// Made once at start; refuses a host that it cannot work on. Of an embedder's isolator it runs on a
+    /// thread apart, has [`limits::ISOLATOR_CREATE`](crate::limits::ISOLATOR_CREATE), and its failure,
+    /// its panic and its silence are failures of the start, by its name.
     fn create(host: &Host) -> Result<Self, IsolatorError>;
 
     /// Allocates, and describes what the launch must do. Record a side effect so that `cleanup`

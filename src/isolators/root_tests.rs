@@ -43,7 +43,8 @@ impl World {
             isolation: DEFAULT_FOR_IMAGES.iter().map(|name| (*name).to_owned()).collect(),
             sandbox_directory: SANDBOX.into(),
         };
-        let made = create(&host, &[]).expect("this host can do the default set");
+        let made =
+            create(&host, &[], limits::ISOLATOR_CREATE).expect("this host can do the default set");
         let isolators = made.into_iter().map(|made| made.isolator).collect();
         let launcher = LinuxLauncher::new(Arc::clone(&cgroups)).expect("a launcher");
         let directory = tempfile::tempdir().expect("a scratch directory");

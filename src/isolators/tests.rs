@@ -81,8 +81,8 @@ fn every_name_of_the_defaults_is_in_the_table_once() {
 
 #[test]
 fn isolators_are_made_in_table_order() {
-    let isolators = super::create(&host(&["linux/nnp", "posix/rlimits", "filesystem/posix"]), &[])
-        .expect("made");
+    let host = host(&["linux/nnp", "posix/rlimits", "filesystem/posix"]);
+    let isolators = super::create(&host, &[], crate::limits::ISOLATOR_CREATE).expect("made");
     let names: Vec<&str> = isolators.iter().map(|made| made.isolator.name()).collect();
     assert_eq!(names, ["filesystem/posix", "posix/rlimits", "linux/nnp"]);
     assert!(!isolators[0].isolator.nesting() && isolators[1].isolator.nesting());

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use longshore_actors::{Cx, Handler, Process, Reply};
 
+use super::child;
 use super::messages::{Control, Forget, Fork, Forked, Kill, Report};
 use super::plan::{self, MergeContext, Root};
 use super::{AnyLauncher, Child, ChildControl, ChildReport, ForkRequest, StartFailure};
@@ -118,14 +119,25 @@ impl Handler<Fork> for Launcher {
 impl Handler<Kill> for Launcher {
     /// On a thread of its own: waiting for a process that will not die must hold up nobody else. Most
     /// containers end by themselves, and leave nothing to wait for.
-    fn handle(&mut self, message: Kill, cx: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
-        if self.launcher.is_gone(&message.container_id, message.init) {
-            return Reply::Now(Ok(()));
+    fn handle(
+        &mut self,
+        message: Kill,
+        cx: &mut Cx<Self>,
+    ) -> Reply<Result<Option<WaitStatus>, Failure>> {
+        let Kill { container_id, init, status_file } = message;
+        let lived = status_file.is_some() && init.is_some_and(child::lives);
+        // When all are gone: an end of the payload's own may come in the last moment.
+        let status = move || {
+            let own = status_file.as_deref().and_then(child::read_status);
+            own.or(lived.then_some(WaitStatus::KILLED))
+        };
+        if self.launcher.is_gone(&container_id, init) {
+            return Reply::Now(Ok(status()));
         }
         let launcher = Arc::clone(&self.launcher);
         Reply::Later(cx.blocking("kill", "kill", move |_| {
-            let killed = launcher.kill(&message.container_id, message.init, limits::KILL);
-            killed.map_err(|error| failure(Stage::Destroy, &error))
+            let killed = launcher.kill(&container_id, init, limits::KILL);
+            killed.map(|()| status()).map_err(|error| failure(Stage::Destroy, &error))
         }))
     }
 }

@@ -215,7 +215,7 @@ fn from_init(status: Option<i32>) -> WaitStatus {
 }
 
 /// The raw status that the init wrote; `None` when it could not.
-fn read_status(path: &Path) -> Option<WaitStatus> {
+pub(super) fn read_status(path: &Path) -> Option<WaitStatus> {
     std::fs::read_to_string(path).ok()?.trim().parse().ok().map(WaitStatus)
 }
 
@@ -257,6 +257,12 @@ impl Adopted {
 /// The status of an init that has ended, by file or by handle.
 fn ended_status(pidfd: &OwnedFd, status_file: &Path) -> WaitStatus {
     read_status(status_file).unwrap_or_else(|| from_init(pidfd::exit_status(pidfd.as_fd())))
+}
+
+/// Whether `init` is there and has not ended.
+pub(super) fn lives(init: InitPid) -> bool {
+    let handle = open(init).ok().flatten();
+    handle.is_some_and(|pidfd| !pidfd::has_ended(pidfd.as_fd(), 0).unwrap_or(false))
 }
 
 /// A handle of `init`; `None` when it is gone, also when its number belongs to another by now.

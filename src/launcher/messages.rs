@@ -66,16 +66,19 @@ pub(crate) trait Report: Send {
 }
 
 /// Kills every process of a container and ends when all are gone. Repeatable; nothing there is
-/// success.
+/// success. Answers with what is known of a payload that nobody listened to: its own status, or that it
+/// was alive until now.
 #[derive(Debug, Clone)]
 pub(crate) struct Kill {
     pub(crate) container_id: ContainerId,
     /// The init, if one is known.
     pub(crate) init: Option<InitPid>,
+    /// Of an init that nobody listened to.
+    pub(crate) status_file: Option<PathBuf>,
 }
 
 impl Message for Kill {
-    type Reply = Result<(), Failure>;
+    type Reply = Result<Option<WaitStatus>, Failure>;
 
     fn subject(&self) -> Option<Arc<str>> {
         Some(self.container_id.shared())

@@ -72,6 +72,22 @@ pub enum MergeError {
     /// A command executor is what it was asked to be; only its arguments are the isolators'.
     #[error("isolator {0} sets the command of a command executor")]
     ExecutorCommand(String),
+    /// A variable that no program could look up, or that would be another one's.
+    #[error("isolator {isolator} sets the environment variable {name:?}, which is not a name")]
+    EnvironmentName {
+        /// Which isolator.
+        isolator: String,
+        /// As it is set.
+        name: String,
+    },
+    /// Nobody says relative to what.
+    #[error("isolator {isolator} sets the working directory {}, which is not absolute", path.display())]
+    RelativeDirectory {
+        /// Which isolator.
+        isolator: String,
+        /// As it is set.
+        path: PathBuf,
+    },
     /// A text that no system call can take.
     #[error("{0:?} contains a NUL byte")]
     Nul(String),
@@ -81,7 +97,10 @@ impl Classified for MergeError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Conflict { .. } | Self::ExecutorCommand(_) => ErrorKind::Conflict,
-            Self::NoCommand | Self::Nul(_) => ErrorKind::InvalidRequest,
+            Self::NoCommand
+            | Self::EnvironmentName { .. }
+            | Self::RelativeDirectory { .. }
+            | Self::Nul(_) => ErrorKind::InvalidRequest,
         }
     }
 }
@@ -97,6 +116,7 @@ pub fn merge<'a>(
     let mut merged = LaunchInfo::default();
     let mut owners = Owners::default();
     for (isolator, info) in contributions {
+        refuse_senseless(isolator, &info)?;
         add(&mut merged, &mut owners, isolator, info)?;
     }
     let config = context.config;
@@ -284,8 +304,9 @@ fn environment(
 }
 
 /// The caller's, else the image's, else `/`, for an executor its sandbox. On the host's file system the
-/// sandbox, for no image shall say where on the host a payload begins; what is asked for a task in an
-/// image its executor is told.
+/// caller's, else the sandbox, for no image shall say where on the host a payload begins. A command
+/// executor begins in its sandbox: what is asked for is its task's, and it is told where the task has an
+/// image.
 fn working_directory(isolators: Option<PathBuf>, context: MergeContext<'_>) -> PathBuf {
     let asked = context.config.working_directory.clone();
     match (context.root, &context.config.shape) {
@@ -293,8 +314,28 @@ fn working_directory(isolators: Option<PathBuf>, context: MergeContext<'_>) -> P
         (Root::Own, Shape::Executor(_) | Shape::CommandTask(..)) => {
             asked.or(isolators).unwrap_or_else(|| context.sandbox_directory.to_owned())
         }
-        (Root::Host, _) => asked.unwrap_or_else(|| context.config.sandbox.clone()),
-        (Root::Task(_), _) => context.config.sandbox.clone(),
+        (Root::Host, Shape::Standalone | Shape::Executor(_)) => {
+            asked.unwrap_or_else(|| context.config.sandbox.clone())
+        }
+        (Root::Host, Shape::CommandTask(..)) | (Root::Task(_), _) => context.config.sandbox.clone(),
+    }
+}
+
+/// What the caller's own words are refused for before there is a launch.
+fn refuse_senseless(isolator: &str, info: &LaunchInfo) -> Result<(), MergeError> {
+    let before = info.pre_exec_commands.iter().flat_map(|before| before.environment.keys());
+    let names = info.environment.keys().chain(before).chain(info.task.environment.keys());
+    if let Some(name) = names.into_iter().find(|name| name.is_empty() || name.contains('=')) {
+        let (isolator, name) = (isolator.to_owned(), name.clone());
+        return Err(MergeError::EnvironmentName { isolator, name });
+    }
+    let directories = [&info.working_directory, &info.task.working_directory];
+    match directories.into_iter().flatten().find(|path| !path.is_absolute()) {
+        Some(path) => {
+            let (isolator, path) = (isolator.to_owned(), path.clone());
+            Err(MergeError::RelativeDirectory { isolator, path })
+        }
+        None => Ok(()),
     }
 }
 

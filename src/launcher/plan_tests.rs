@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::model::{
-    CapabilitySets, ContainerId, Mount, MountFlags, MountSource, Namespace, Output, PullPolicy,
-    Resources, Rlimit, RlimitKind, Shape,
+    CapabilitySets, ContainerId, Mount, MountFlags, MountSource, Namespace, Output, PreExecCommand,
+    PullPolicy, Resources, Rlimit, RlimitKind, Shape,
 };
 
 pub(super) fn config() -> ContainerConfig {
@@ -196,6 +196,32 @@ fn a_nul_byte_is_refused() {
     config.command.environment = [("A".to_owned(), "b\0c".to_owned())].into();
     let error = merge([], context(&config, true)).expect_err("refused");
     assert_eq!(error, MergeError::Nul("b\0c".to_owned()));
+}
+
+#[test]
+fn what_no_caller_could_ask_for_is_refused_from_an_isolator_by_its_name() {
+    let info = LaunchInfo::default;
+    let variable = |name: &str| BTreeMap::from([(name.to_owned(), "x".to_owned())]);
+    let before = |name: &str| {
+        let command = PreExecCommand::shell("true");
+        vec![PreExecCommand { environment: variable(name), ..command }]
+    };
+    let task = |name: &str| TaskLaunch { environment: variable(name), ..TaskLaunch::default() };
+    let directory = || Some(PathBuf::from("here"));
+    let at = TaskLaunch { working_directory: directory(), ..TaskLaunch::default() };
+    for (info, told) in [
+        (LaunchInfo { environment: variable("A=B"), ..info() }, "variable \"A=B\""),
+        (LaunchInfo { environment: variable(""), ..info() }, "variable \"\""),
+        (LaunchInfo { pre_exec_commands: before("A=B"), ..info() }, "variable \"A=B\""),
+        (LaunchInfo { task: task("=A"), ..info() }, "variable \"=A\""),
+        (LaunchInfo { working_directory: directory(), ..info() }, "directory here"),
+        (LaunchInfo { task: at, ..info() }, "directory here"),
+    ] {
+        let error = merged(vec![LaunchInfo::default(), info], true).expect_err(told);
+        assert_eq!(error.kind(), ErrorKind::InvalidRequest);
+        let text = error.to_string();
+        assert!(text.starts_with("isolator second sets the") && text.contains(told), "{text}");
+    }
 }
 
 /// A contribution that no other can contradict.

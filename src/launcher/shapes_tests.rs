@@ -104,6 +104,7 @@ fn an_executor_begins_in_its_sandbox_unless_somebody_says_otherwise() {
         (Shape::Executor(executor()), Root::Host, &None, &image, "/host/sandbox"),
         (Shape::Executor(executor()), Root::Host, &asked, &image, "/asked"),
         (task(), Root::Host, &None, &image, "/host/sandbox"),
+        (task(), Root::Host, &asked, &image, "/host/sandbox"),
         (task(), root, &None, &image, "/host/sandbox"),
         (task(), root, &asked, &image, "/host/sandbox"),
     ] {

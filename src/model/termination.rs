@@ -151,7 +151,8 @@ pub enum Cause<'a> {
         /// 0–255.
         code: i32,
     },
-    /// A signal ended the payload, and nobody here has sent it.
+    /// A signal ended the payload, and nobody here has sent it; by 9 also what still ran without an
+    /// owner when the next one started.
     Signaled {
         /// signal(7).
         signal: i32,

@@ -195,18 +195,37 @@ pub(crate) fn require_isolators(
     let capabilities = !(config.capabilities_add.is_empty() && config.capabilities_drop.is_empty());
     let asked = [
         (config.image.is_some(), "an image", "filesystem/linux"),
-        (config.resources.cpus.is_some(), "a limit of cpus", "cgroups/cpu"),
-        (config.resources.memory.is_some(), "a limit of memory", "cgroups/mem"),
-        (config.resources.pids.is_some(), "a limit of pids", "cgroups/pids"),
         (!config.rlimits.is_empty(), "an rlimit", "posix/rlimits"),
         (capabilities, "a change of capabilities", "linux/capabilities"),
         (!config.volumes.is_empty(), "a volume", "filesystem/linux"),
         (config.hostname.is_some(), "a hostname", "filesystem/linux"),
         (config.unmasked, "unmasked paths", "filesystem/linux"),
     ];
+    require(&asked, isolation)?;
+    require_limits(&config.resources, isolation)
+}
+
+/// The same of limits alone, which may be set anew.
+pub(crate) fn require_limits(
+    resources: &Resources,
+    isolation: &[String],
+) -> Result<(), InvalidSpec> {
+    let asked = [
+        (resources.cpus.is_some(), "a limit of cpus", "cgroups/cpu"),
+        (resources.memory.is_some(), "a limit of memory", "cgroups/mem"),
+        (resources.pids.is_some(), "a limit of pids", "cgroups/pids"),
+    ];
+    require(&asked, isolation)
+}
+
+/// What is asked for, by its words, and who would give it.
+fn require(
+    asked: &[(bool, &'static str, &'static str)],
+    isolation: &[String],
+) -> Result<(), InvalidSpec> {
     let on = |isolator: &str| isolation.iter().any(|name| name == isolator);
-    match asked.into_iter().find(|(asked, _, isolator)| *asked && !on(isolator)) {
-        Some((_, what, isolator)) => Err(InvalidSpec::NeedsIsolator { what, isolator }),
+    match asked.iter().find(|(asked, _, isolator)| *asked && !on(isolator)) {
+        Some(&(_, what, isolator)) => Err(InvalidSpec::NeedsIsolator { what, isolator }),
         None => Ok(()),
     }
 }

@@ -5,7 +5,8 @@ use std::sync::atomic::AtomicBool;
 
 use longshore_actors::Runtime;
 
-use super::{Ground, System, build_runtime, ended_snapshot, internal};
+use super::left::ended_snapshot;
+use super::{Ground, System, build_runtime, internal};
 use crate::config::{self, Config};
 use crate::error::{Error, Stage};
 use crate::events::{EventHub, Start};
@@ -59,7 +60,9 @@ impl Builder {
         self
     }
 
-    /// Starts it. What owners that died have left on these directories is removed first.
+    /// Starts it. What owners that are gone have left on these directories is ended and undone first. An
+    /// agent's containers leave their records, with the payload's own end where it had ended by itself,
+    /// and their sandboxes; a run's leave nothing. What cannot be undone is `STUCK`.
     ///
     /// With [`Lifetime::Independent`](crate::launcher::Lifetime::Independent) the runtime directory is locked: one agent at a time. With
     /// [`Lifetime::WithAgent`](crate::launcher::Lifetime::WithAgent) the caller holds the lock `run/<id>` of each container it launches.
@@ -89,7 +92,7 @@ impl Builder {
         };
         let mut ground =
             preparing.result().await.unwrap_or_else(|lost| Err(internal(&reason(&lost))))?;
-        let orphans = std::mem::take(&mut ground.orphans);
+        let graves = std::mem::take(&mut ground.graves);
         let records = std::mem::take(&mut ground.records);
         let ended = records.iter().map(|r| (r.container_id.clone(), r.ended_ns)).collect();
         let containers = records.into_iter().map(ended_snapshot).collect();
@@ -110,7 +113,7 @@ impl Builder {
             images,
             lock: Mutex::new(ground.lock),
         });
-        containerizer.bury(orphans).await;
+        containerizer.bury(graves).await;
         Ok(containerizer)
     }
 }

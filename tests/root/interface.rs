@@ -103,6 +103,44 @@ fn output_goes_on_while_the_embedder_is_away() {
     world.assert_clean();
 }
 
+#[test]
+fn an_id_is_free_when_its_sandbox_is_gone_whoever_removes_it() {
+    embedded(async |scene| {
+        let (node, sandbox) = (&scene.node, scene.world.work_dir().join("containers/again"));
+        let first = scene.end(scene.spec("again", "echo first")).await;
+        assert_eq!(code(&first), 0);
+        let id = "again".parse().expect("valid");
+        node.acknowledge(&id).await.expect("it has ended");
+        let error = node.launch(scene.spec("again", "echo second")).expect_err("its files");
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        let (text, path) = (error.to_string(), sandbox.display().to_string());
+        assert!(text.contains(&path) && !text.contains('\n'), "{text}");
+        assert_eq!(scene.stdout("again"), "first\n");
+        // Not known any more, and still there to be removed; then there is nothing.
+        node.remove(&id).await.expect("the sandbox is there");
+        assert!(!std::fs::exists(&sandbox).expect("readable"));
+        let error = node.remove(&id).await.expect_err("nothing is left");
+        assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+        assert_eq!(
+            scene.output(scene.spec("again", "echo second; ls $MESOS_SANDBOX")).await,
+            "second\nstderr\nstdout\n"
+        );
+        // Somebody else's, who lives.
+        let (job, _door, _) = scene.up(scene.spec("living", "echo up > $DOOR; sleep 1000")).await;
+        let mut other = config(&scene.world);
+        other.launcher = Some(longshore::config::Launcher::Posix);
+        let beside = longshore::Containerizer::builder(
+            scene.world.work_dir(),
+            scene.world.path().join("other-run"),
+        );
+        let beside = beside.config(other).start().await.expect("another runtime directory");
+        let error = within(beside.remove(job.id())).await.expect_err("in use");
+        assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        beside.shutdown(Containers::Destroy).await.expect("in order");
+        within(job.destroy()).await.expect("destroyed");
+    });
+}
+
 /// Waits on this thread, which has no runtime.
 fn until(events: &mut Subscription, kind: EventKind) {
     loop {

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use longshore::Job;
 use longshore::error::ErrorKind;
 use longshore::events::EventKind;
+use longshore::limits;
 use longshore::model::{Bytes, LimitedResource, Resources};
 
-use crate::embedded::{code, embedded, within};
+use crate::embedded::{code, embedded, embedded_with, within};
 
 /// Takes memory until somebody stops it.
 const HOG: &str = "x=0123456789abcdef; while :; do x=$x$x; done";
@@ -117,6 +118,44 @@ fn limits_stand_in_the_kernel_as_written_and_an_update_moves_them_both_ways() {
         let error = within(job.update(Resources::default())).await.expect_err("it has ended");
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     });
+}
+
+#[test]
+fn the_most_processes_that_can_be_asked_for_are_set() {
+    embedded(async |scene| {
+        let line = "echo up > $DOOR; exec sleep 1000";
+        let (job, _door, _) = scene.up(scene.spec("many", line).pids(limits::PIDS_MAX)).await;
+        // With the init, as many as the kernel takes.
+        assert_eq!(pids(&job).await, [4 << 20]);
+        let most = Resources { pids: Some(limits::PIDS_MAX), ..Resources::default() };
+        within(job.update(most)).await.expect("the kernel takes it");
+        within(job.destroy()).await.expect("destroyed");
+    });
+}
+
+#[test]
+fn a_limit_whose_isolator_is_not_on_is_refused_by_an_update_too() {
+    let isolation = ["filesystem/linux", "docker/runtime", "cgroups/pids"].map(str::to_owned);
+    embedded_with(
+        |config| config.isolation = Some(isolation.to_vec()),
+        async |scene| {
+            let line = "echo up > $DOOR; exec sleep 1000";
+            let (job, _door, _) = scene.up(scene.spec("bare", line).pids(10)).await;
+            let some = |cpus, memory| Resources { cpus, memory, pids: Some(5) };
+            for (asked, isolator) in [
+                (some(Some(1.0), None), "cgroups/cpu"),
+                (some(None, Some(Bytes::mib(64))), "cgroups/mem"),
+            ] {
+                let error = within(job.update(asked)).await.expect_err("nobody would set it");
+                assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{error}");
+                assert!(error.to_string().contains(isolator), "{error}");
+                assert_eq!(pids(&job).await, [11], "nothing of it is set");
+            }
+            within(job.update(some(None, None))).await.expect("it is on");
+            assert_eq!(pids(&job).await, [6]);
+            within(job.destroy()).await.expect("destroyed");
+        },
+    );
 }
 
 #[test]

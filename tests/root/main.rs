@@ -19,6 +19,7 @@ mod guest_program;
 mod hostname;
 mod images;
 mod interface;
+mod kept;
 mod layout;
 mod leak_check;
 mod lifecycle;

@@ -348,6 +348,7 @@ fn a_command_executor_without_an_image_is_told_nothing_it_does_not_need() {
         let program = install(&scene.world);
         let command = CommandInfo { user: Some("1234:56".to_owned()), ..CommandInfo::default() };
         let spec = on_host("a").command([program.as_str(), "--own"]).user("root");
+        let spec = spec.working_directory("/etc");
         let seen = scene.output(spec.command_task(executor(), task(command))).await;
         assert_eq!(said(&seen, "argument"), ["--own"]);
         assert_eq!(said(&seen, "uid"), ["1234"], "the task's user");

@@ -57,7 +57,7 @@ fn what_no_host_could_give_is_refused_before_anything_is_made() {
     let digest = format!("{image}@sha256:{}", "a".repeat(64));
     let cases: &[(&[&str], &str)] = &[
         (&["--image", &image, "--cpus", "1e300"], "cpus must be more than 0 and at most"),
-        (&["--image", &image, "--pids", "99999999999"], "pids must be at most 4194304"),
+        (&["--image", &image, "--pids", "99999999999"], "pids must be at most 4194303"),
         (&["--image", &image, "--cap-add", "FOO"], "there is no capability"),
         (&["--image", "UPPER/Case"], "upper-case"),
         (&["--image", "a@sha256:zz"], "digest"),

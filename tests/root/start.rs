@@ -11,7 +11,7 @@ use longshore::config::Config;
 use longshore::error::{ErrorKind, Stage};
 use longshore::events::EventKind;
 use longshore::launcher::Lifetime;
-use longshore::model::{ContainerId, State};
+use longshore::model::{Cause, ContainerId, State};
 use longshore::paths::Paths;
 use longshore::{Containerizer, Containers};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
@@ -184,6 +184,14 @@ fn killed_embedder(test: &str, lifetime: Lifetime) {
         assert!(left.is_empty(), "{left:?}");
         // Whoever inherited the dead ones may take a moment to reap them.
         assert_eq!(crate::support::leaks::survivors(&survivors()), [""; 0]);
+        // An agent's are on record as ended, a run's are not.
+        let known = node.containers();
+        assert_eq!(known.len(), if lifetime == Lifetime::WithAgent { 0 } else { ids.len() });
+        for ended in known {
+            let end = within(node.job(ended.container_id.clone()).wait()).await.expect("known");
+            assert_eq!(end.cause(), Cause::Signaled { signal: 9 }, "{end:?}");
+            node.remove(&ended.container_id).await.expect("it has ended");
+        }
         // The ids are free at once.
         let job = node.launch(spec(&world, "left-0", "exit 6")).expect("free");
         assert_eq!(code(&within(job.wait()).await.expect("launched")), 6);

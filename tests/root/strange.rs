@@ -225,6 +225,29 @@ fn a_strange_isolator_that_nobody_names_is_not_used_and_an_unknown_name_is_refus
     world.assert_clean();
 }
 
+#[test]
+fn a_strange_isolator_that_cannot_be_made_is_named_by_the_start() {
+    require!(root, overlayfs);
+    let world = World::new();
+    block_on(async {
+        let builder = || Containerizer::builder(world.work_dir(), world.runtime_dir());
+        let builder = || builder().config(config(&world));
+        let refused = with_ledger(builder().isolator::<Ledger>()).start().await;
+        let error = refused.expect_err("it needs a directory");
+        assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{error}");
+        assert_eq!(error.to_string(), "configure: acme/ledger: it needs a directory");
+        let panics = |_: &Host| -> Result<Ledger, IsolatorError> { panic!("no\nink") };
+        let refused = with_ledger(builder().isolator_with(panics)).start().await;
+        let error = refused.expect_err("it panics");
+        assert_eq!(error.kind(), ErrorKind::Internal, "{error}");
+        assert_eq!(error.to_string(), "configure: acme/ledger: create panicked: no ink");
+        // Nothing is held: the next start finds the directory free.
+        let node = builder().start().await.expect("it starts");
+        node.shutdown(Containers::Destroy).await.expect("in order");
+    });
+    world.assert_clean();
+}
+
 /// Cleans up what a containerizer that is gone has prepared, by what it remembered.
 #[test]
 fn what_a_strange_isolator_remembers_survives_the_embedder() {

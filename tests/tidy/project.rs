@@ -152,10 +152,34 @@ fn every_wart_is_shown_to_be_gone_or_has_its_place_in_the_plan() {
         let number = line.strip_prefix("| ").and_then(|rest| rest.split(' ').next());
         number.is_some_and(|number| number.parse::<u32>().is_ok())
     });
-    let settled = |row: &str| tests_named(row).next().is_some() || row.contains("planned: ");
-    let open = rows.filter(|(_, row)| !settled(row));
-    let findings: Vec<_> = open.map(|(index, _)| format!("{path}:{}", index + 1)).collect();
-    report(&findings, "name the test that shows it gone, or what will remove it");
+    let mut findings = Vec::new();
+    for (index, row) in rows {
+        let plans: Vec<&str> = row.split("planned").skip(1).collect();
+        if plans.is_empty() && tests_named(row).next().is_none() {
+            findings.push(format!("{path}:{}: neither a test nor a plan", index + 1));
+        }
+        if !plans.iter().all(|plan| is_plan(plan)) {
+            findings.push(format!("{path}:{}: a plan without the number of an issue", index + 1));
+        }
+    }
+    let example = "`planned (issue 6): disk quotas`, or `planned: no issue yet`";
+    report(
+        &findings,
+        &format!("name the test that shows it gone, or what will remove it: {example}"),
+    );
+}
+
+/// What stands behind the word `planned`.
+fn is_plan(text: &str) -> bool {
+    let issue = text.strip_prefix(" (issue ").and_then(|rest| rest.split_once("): "));
+    issue.is_some_and(|(number, _)| number.parse::<u32>().is_ok())
+        || text.starts_with(": no issue yet")
+}
+
+#[test]
+fn a_plan_has_the_number_of_its_issue() {
+    assert!(is_plan(" (issue 6): disk quotas |") && is_plan(": no issue yet (GPUs)"));
+    assert!(!is_plan(": disk quotas") && !is_plan(" (issue ): x") && !is_plan(" (issue 6)"));
 }
 
 fn is_test_name(name: &str) -> bool {

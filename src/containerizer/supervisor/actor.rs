@@ -8,25 +8,27 @@ mod requests;
 mod steps;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use longshore_actors::{Cx, Discarder, Eventual, Process, Promise, TimerKey};
 
-use super::messages::Conclusion;
+use super::messages::{Conclusion, Stop};
 use super::state::{Effect, Input, Lifecycle, Next, OutOfTurn, Why};
 use super::termination::{self, Facts};
 use crate::checkpoint::{ConfigV1, ContainerV1, Journal};
 use crate::containerizer::recorder::messages::{Create, Save};
+use crate::containerizer::recovery::Left;
 use crate::containerizer::rooms::{Lane, Rooms};
-use crate::error::Stage;
-use crate::events::{self, ContainerSnapshot, Happened, ImageName, Moment};
-use crate::isolators::messages::{Prepared, Remembered};
+use crate::error::{Stage, one_line};
+use crate::events::{self, ContainerSnapshot, Happened, ImageName, Moment, WallTime};
+use crate::isolators::messages::Prepared;
 use crate::launcher::InitPid;
 use crate::launcher::messages::Control;
 use crate::limits;
 use crate::messages::flatten;
 use crate::model::{
-    ContainerConfig, ContainerId, End, Failure, Limitation, Provisioned, Rootfs, State, Usage,
+    ContainerConfig, ContainerId, End, Failure, Limitation, Provisioned, Record, Rootfs, State,
+    Usage,
 };
 
 type Context = Cx<Supervisor>;
@@ -43,8 +45,9 @@ pub(crate) struct Assignment {
 pub(crate) enum Origin {
     /// It is to be launched.
     Launch,
-    /// Its owner died, or its supervisor did; all is undone.
-    Orphan { init: Option<InitPid>, remembered: Remembered, why: Why },
+    /// Its owner died, or its supervisor did; all is undone, and whoever asked for it is told how that
+    /// ended: a question of his might come after the end.
+    Orphan(Box<Left>, Option<Promise<Conclusion>>),
 }
 
 /// Owns all state of one container.
@@ -76,22 +79,29 @@ pub(crate) struct Supervisor {
     killing: Option<u64>,
     limitation: Option<Limitation>,
     usage: Usage,
-    /// Absent: the image's stop signal.
-    stop_signal: Option<i32>,
-    grace: Duration,
+    /// Asked for and not sent yet, each signal once.
+    stops: Vec<Stop>,
+    /// When a stop becomes a destroy, by the runtime's clock.
+    stop_deadline: Option<(Instant, TimerKey)>,
     stop_deadline_ns: Option<i64>,
     timers: Vec<TimerKey>,
     remaining: Vec<String>,
     waiting: Vec<Promise<Conclusion>>,
     awaiting_running: Vec<Promise<Result<i32, Conclusion>>>,
     created_ns: i64,
+    /// Its end is on record already; whoever wrote that died before the rest was gone.
+    recorded: Option<Record>,
     origin: Option<Origin>,
 }
 
 impl Supervisor {
     pub(crate) fn new(assignment: Assignment) -> Self {
         let Assignment { config, rooms, lane, origin } = assignment;
-        let journal = Arc::new(Journal::new(rooms.paths.checkpoint(&config.container_id)));
+        let path = rooms.paths.checkpoint(&config.container_id);
+        let journal = Arc::new(match origin {
+            Origin::Launch => Journal::new(path),
+            Origin::Orphan(..) => Journal::behind(path),
+        });
         let frozen = Arc::new(ConfigV1::from(&*config));
         let now = Moment::now();
         let mut snapshot = ContainerSnapshot::new(config.container_id.clone(), now.time);
@@ -120,14 +130,15 @@ impl Supervisor {
             killing: None,
             limitation: None,
             usage: Usage::default(),
-            stop_signal: None,
-            grace: limits::STOP_GRACE,
+            stops: Vec::new(),
+            stop_deadline: None,
             stop_deadline_ns: None,
             timers: Vec::new(),
             remaining: Vec::new(),
             waiting: Vec::new(),
             awaiting_running: Vec::new(),
             created_ns: now.time.unix_ns(),
+            recorded: None,
             origin: Some(origin),
         }
     }
@@ -223,25 +234,49 @@ impl Supervisor {
                     discarder.discard("the container is being destroyed");
                 }
             }
-            Effect::SignalStop => self.signal_stop(cx),
+            Effect::SignalStop => self.signal_stops(cx),
             Effect::NoteLimit(limitation) => {
+                let message = one_line(&limitation.message);
+                let limitation = Limitation { message, ..limitation };
                 self.limitation.get_or_insert_with(|| limitation.clone());
                 self.save(cx, Some(Happened::Limited(limitation)));
             }
         }
     }
 
-    fn signal_stop(&mut self, cx: &mut Context) {
-        let signal = self.stop_signal.unwrap_or_else(|| self.image_stop_signal());
-        let sent = self.control.as_ref().map_or(Ok(()), |control| control.signal(signal));
-        if let Err(failure) = sent {
-            // The grace period ends it anyway.
-            tracing::warn!(container = %self.id(), %failure.message, "the stop signal is not sent");
+    /// A timeout has asked for none in particular.
+    fn signal_stops(&mut self, cx: &mut Context) {
+        let mut stops = std::mem::take(&mut self.stops);
+        if stops.is_empty() {
+            stops.push(Stop { signal: None, grace: limits::STOP_GRACE });
         }
-        let grace_ns = i64::try_from(self.grace.as_nanos()).unwrap_or(i64::MAX);
+        for Stop { signal, grace } in stops {
+            let signal = signal.unwrap_or_else(|| self.image_stop_signal());
+            let sent = self.control.as_ref().map_or(Ok(()), |control| control.signal(signal));
+            if let Err(failure) = sent {
+                // The grace period ends it anyway.
+                tracing::warn!(container = %self.id(), %failure.message, "a stop signal is not sent");
+            }
+            self.destroy_within(cx, grace.min(limits::FOREVER));
+        }
+    }
+
+    /// Unless that comes sooner already.
+    fn destroy_within(&mut self, cx: &mut Context, grace: Duration) {
+        let deadline = cx.now() + grace;
+        match self.stop_deadline.take() {
+            Some(sooner) if sooner.0 <= deadline => return self.stop_deadline = Some(sooner),
+            Some((_, later)) => {
+                cx.cancel(later);
+                self.timers.retain(|key| *key != later);
+            }
+            None => {}
+        }
+        let grace_ns = i64::try_from(grace.as_nanos()).unwrap_or(i64::MAX);
         self.stop_deadline_ns = Some(Moment::now().time.unix_ns().saturating_add(grace_ns));
         self.save(cx, None);
-        self.arm(cx, self.grace, "grace", Input::Destroy(Why::Requested));
+        let key = self.arm(cx, grace, "grace", Input::Destroy(Why::Requested));
+        self.stop_deadline = Some((deadline, key));
     }
 
     /// The caller's signal over the image's, else SIGTERM.
@@ -254,10 +289,17 @@ impl Supervisor {
     }
 
     /// An input that comes by itself, unless the container is being destroyed by then.
-    fn arm(&mut self, cx: &mut Context, after: Duration, label: &'static str, input: Input) {
+    fn arm(
+        &mut self,
+        cx: &mut Context,
+        after: Duration,
+        label: &'static str,
+        input: Input,
+    ) -> TimerKey {
         let key =
             cx.after(after, label, move |supervisor: &mut Self, cx| supervisor.input(cx, input));
         self.timers.push(key);
+        key
     }
 
     fn disarm(&mut self, cx: &mut Context) {
@@ -342,6 +384,9 @@ impl Supervisor {
         else {
             return End::default();
         };
+        if let Some(record) = &self.recorded {
+            return record.end.clone();
+        }
         termination::end(Facts {
             ending,
             limitation: self.limitation.clone(),
@@ -389,10 +434,15 @@ impl Supervisor {
 impl Process for Supervisor {
     fn initialize(&mut self, cx: &mut Cx<Self>) -> Result<(), longshore_actors::Fault> {
         let next = match self.origin.take() {
-            Some(Origin::Orphan { init, remembered, why }) => {
-                self.init = init;
-                self.prepared.remembered = remembered;
-                Lifecycle::orphan(why)
+            Some(Origin::Orphan(left, asker)) => {
+                self.waiting.extend(asker);
+                let Left { init, remembered, created_ns, stop_deadline_ns, ending, recorded } =
+                    *left;
+                (self.init, self.prepared.remembered) = (init, remembered);
+                (self.stop_deadline_ns, self.recorded) = (stop_deadline_ns, recorded);
+                self.created_ns = created_ns.unwrap_or(self.created_ns);
+                self.snapshot.created = WallTime::from_unix_ns(self.created_ns);
+                Lifecycle::orphan(ending)
             }
             Some(Origin::Launch) | None => Lifecycle::launch(),
         };

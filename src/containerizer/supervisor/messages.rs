@@ -42,7 +42,8 @@ impl Message for Destroy {
     type Reply = Conclusion;
 }
 
-/// Sends the stop signal; a destroy follows when the grace is over. Answers with the end.
+/// Sends the stop signal; a destroy follows when the grace is over. One after another sends its signal
+/// as well; the deadline that comes first counts. Answers with the end.
 #[derive(Debug, Clone)]
 pub(crate) struct Stop {
     /// The image's, or SIGTERM, if absent.

@@ -122,7 +122,8 @@ pub(crate) enum Effect {
     Begin(Step),
     /// Ask the step in flight to settle early.
     Discard(Step),
-    /// Send the stop signal and arm the grace period, after which comes `Destroy`.
+    /// Send the signal of each stop that was asked for, and see that `Destroy` comes when the first of
+    /// their grace periods is over.
     SignalStop,
     /// Publish that a limit was reached, and keep it for the record.
     NoteLimit(Limitation),
@@ -149,9 +150,9 @@ impl Lifecycle {
         begin(Self::Provisioning(Wish::Run), Step::Provision)
     }
 
-    /// A container whose owner died at an unknown point: everything is undone.
-    pub(crate) fn orphan(why: Why) -> Next {
-        undo(Step::Kill, Ending::of(Cause::Wanted(why)))
+    /// A container that has lost its owner or its supervisor: everything is undone.
+    pub(crate) fn orphan(ending: Ending) -> Next {
+        undo(Step::Kill, ending)
     }
 
     /// The name of the state for events and status.
@@ -356,10 +357,10 @@ fn running(stopping: Option<Why>, input: Input) -> Decision {
         Input::Limited(limitation) => {
             with(Lifecycle::Running(stopping), Effect::NoteLimit(limitation))
         }
-        Input::Stop(why) => match stopping {
-            None => with(Lifecycle::Running(Some(why)), Effect::SignalStop),
-            Some(_) => stay(Lifecycle::Running(stopping)),
-        },
+        // Every stop says its word; the first one is the cause.
+        Input::Stop(why) => {
+            with(Lifecycle::Running(Some(stopping.unwrap_or(why))), Effect::SignalStop)
+        }
         Input::Destroy(why) => {
             let cause = Cause::Wanted(stopping.unwrap_or(why));
             undo(Step::Kill, Ending { ran: true, ..Ending::of(cause) }).ok()
@@ -382,10 +383,7 @@ fn destroying(step: Step, mut ending: Ending, input: Input) -> Decision {
         Input::Failed(failed, failure) if failed == step => {
             stay(Lifecycle::Stuck(step, ending, failure))
         }
-        Input::InitExited(status) => {
-            ending.status = ending.status.or(Some(status));
-            stay(Lifecycle::Destroying(step, ending))
-        }
+        Input::InitExited(status) => stay(Lifecycle::Destroying(step, ending.heard(status))),
         Input::Limited(limitation) => {
             with(Lifecycle::Destroying(step, ending), Effect::NoteLimit(limitation))
         }
@@ -401,13 +399,10 @@ fn destroying(step: Step, mut ending: Ending, input: Input) -> Decision {
 }
 
 /// Waits for somebody to remove the cause and to ask again.
-fn stuck(step: Step, mut ending: Ending, failure: Failure, input: Input) -> Decision {
+fn stuck(step: Step, ending: Ending, failure: Failure, input: Input) -> Decision {
     match input {
         Input::Stop(_) | Input::Destroy(_) => undo(step, ending).ok(),
-        Input::InitExited(status) => {
-            ending.status = ending.status.or(Some(status));
-            stay(Lifecycle::Stuck(step, ending, failure))
-        }
+        Input::InitExited(status) => stay(Lifecycle::Stuck(step, ending.heard(status), failure)),
         Input::Done(_) | Input::Failed(..) | Input::Limited(_) => Err(OutOfTurn),
     }
 }

@@ -122,7 +122,7 @@ fn describe_effect(effect: &Effect) -> String {
     match effect {
         Effect::Begin(step) => format!("begin {step:?}"),
         Effect::Discard(step) => format!("discard {step:?}"),
-        Effect::SignalStop => "signal, arm the grace period".into(),
+        Effect::SignalStop => "signal, the earlier deadline counts".into(),
         Effect::NoteLimit(_) => "note the limit".into(),
     }
 }
@@ -173,6 +173,13 @@ fn a_stop_while_starting_waits_for_the_payload_and_then_asks_it() {
     let next = next.state.step(Input::Done(Step::Start)).expect("exec has succeeded");
     assert_eq!(next.state, Lifecycle::Running(Some(Why::Requested)));
     assert_eq!(next.effects, [Effect::SignalStop]);
+}
+
+#[test]
+fn every_stop_of_a_running_container_sends_its_signal_and_the_first_is_the_cause() {
+    let running = Lifecycle::Running(Some(Why::TimedOut));
+    let next = running.clone().step(Input::Stop(Why::Requested)).expect("heard");
+    assert_eq!(next, Next { state: running, effects: vec![Effect::SignalStop] });
 }
 
 #[test]

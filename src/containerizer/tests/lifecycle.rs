@@ -6,8 +6,12 @@ use longshore_actors::{Fate, Match};
 
 use super::world::World;
 use crate::checkpoint::{self, RecordV1};
+use crate::containerizer::recovery::Left;
 use crate::containerizer::supervisor::messages::{AwaitRunning, Destroy, Signal, Stop, Wait};
+use crate::containerizer::supervisor::state::{Cause, Ending, Why};
+use crate::error::Stage;
 use crate::limits;
+use crate::model::{End, Record};
 
 /// Compares with `tests/golden/lifecycle/<name>.txt`; `UPDATE_GOLDEN=1` writes it.
 fn golden(name: &str, log: &str) {
@@ -69,6 +73,26 @@ async fn a_stop_waits_for_the_grace_and_then_destroys() {
     assert!(end.termination.expect("it ran").stopped);
     golden("stop", &world.log());
     world.assert_clean().await;
+}
+
+#[tokio::test]
+async fn a_second_stop_sends_its_signal_and_may_shorten_the_grace_but_not_lengthen_it() {
+    let stop = |signal, seconds| Stop { signal, grace: Duration::from_secs(seconds) };
+    for (second, ends_after) in [(5, 5), (200, 100)] {
+        let world = World::new();
+        let id = World::id("a");
+        world.launch(World::config("a")).await;
+        let first = world.ask(&id, stop(None, 100)).await;
+        let other = world.ask(&id, stop(Some(10), second)).await;
+        assert_eq!(world.host.signals(), [15, 10]);
+        world.advance(Duration::from_secs(ends_after - 1)).await;
+        assert!(!first.is_done() && !other.is_done(), "{ends_after}");
+        world.advance(Duration::from_secs(1)).await;
+        assert!(first.is_done() && other.is_done(), "{ends_after}");
+        let end = first.result().await.expect("ended").end;
+        assert!(end.termination.expect("it ran").stopped);
+        world.assert_clean().await;
+    }
 }
 
 #[tokio::test]
@@ -216,5 +240,54 @@ async fn who_awaits_the_start_of_a_stuck_container_learns_that_it_is_stuck() {
     let conclusion = awaited.expect_err("it never ran");
     assert_eq!(conclusion.remaining, ["kill was refused"]);
     let _ = world.ask(&id, Destroy).await.await;
+    world.assert_clean().await;
+}
+
+#[tokio::test]
+async fn what_a_dead_owner_left_is_undone_and_its_end_kept_as_it_was() {
+    let left = |stage| Left::of(None, Ending::left(stage));
+    let asked = Ending { cause: Cause::Wanted(Why::Requested), ..Ending::left(Stage::Run) };
+    for (name, left, status, expected) in [
+        ("running", left(Stage::Run), None, " exit_code=137"),
+        ("ended", left(Stage::Run), Some(5 << 8), " exit_code=5"),
+        ("stopping", Left::of(None, asked), Some(15), " exit_code=143 stopped"),
+        ("starting", left(Stage::Start), None, " start: its owner died and left it"),
+        ("further", left(Stage::Isolate), Some(9), " exit_code=137"),
+        ("started", left(Stage::Start), Some(0), " exit_code=0"),
+        ("failed", left(Stage::Start), Some(1 << 8), " start: its owner died and left it"),
+        ("early", left(Stage::Fork), None, " fork: its owner died and left it"),
+    ] {
+        let world = World::new();
+        let mut config = World::config(name);
+        config.labels.insert("task".into(), "42".into());
+        config.data = b"opaque".to_vec();
+        status.into_iter().for_each(|status| world.host.leave_status(status));
+        let end = world.bury(config, left).await;
+        assert_eq!(world.log_until(expected).await, format!("{name} terminated{expected}\n"));
+        let path = world.directory.path().join("run/records").join(name);
+        let record = checkpoint::read::<RecordV1>(&path).expect("readable").expect("written");
+        let record = record.thaw().expect("it makes sense");
+        assert_eq!((&record.end, &record.data[..]), (&end, &b"opaque"[..]));
+        assert_eq!(record.labels["task"], "42");
+        world.assert_clean().await;
+    }
+}
+
+#[tokio::test]
+async fn an_end_that_was_written_down_before_its_owner_died_stays_the_end() {
+    let world = World::new();
+    let mut end = End::default();
+    end.usage.cpu_ns = Some(99);
+    let (labels, data) = Default::default();
+    let container_id = World::id("a");
+    let record = Record { container_id, ended_ns: 5, labels, data, end };
+    let ending = Ending::left(Stage::Run);
+    let left = Left { recorded: Some(record), ..Left::of(None, ending) };
+    let end = world.bury(World::config("a"), left).await;
+    assert_eq!((end.usage.cpu_ns, end.termination), (Some(99), None));
+    let path = world.directory.path().join("run/records/a");
+    let record = checkpoint::read::<RecordV1>(&path).expect("readable").expect("written");
+    let record = record.thaw().expect("it makes sense");
+    assert_eq!((record.ended_ns, record.end.usage.cpu_ns), (5, Some(99)));
     world.assert_clean().await;
 }

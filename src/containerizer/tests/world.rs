@@ -14,9 +14,10 @@ use longshore_actors::{
 
 use crate::checkpoint::OwnerV1;
 use crate::containerizer::actor::Containerizer;
-use crate::containerizer::messages::{Acknowledge, Find, Launch};
+use crate::containerizer::messages::{Acknowledge, Bury, Find, Launch};
 use crate::containerizer::recorder::actor::Recorder;
 use crate::containerizer::recorder::messages::Sandbox;
+use crate::containerizer::recovery::{Left, Orphan, Remains};
 use crate::containerizer::rooms::{Lane, Rooms};
 use crate::containerizer::supervisor::actor::Supervisor;
 use crate::error::{ErrorKind, Stage};
@@ -29,7 +30,7 @@ use crate::launcher::InitPid;
 use crate::launcher::messages::{Control, Forget, Fork, Forked, Kill, Report};
 use crate::limits;
 use crate::model::{
-    CommandInfo, ContainerConfig, ContainerId, Failure, Provisioned, Rootfs, Usage, WaitStatus,
+    CommandInfo, ContainerConfig, ContainerId, End, Failure, Provisioned, Rootfs, Usage, WaitStatus,
 };
 use crate::paths::Paths;
 use crate::provisioner::messages::{Provision, Unprovision};
@@ -44,6 +45,8 @@ struct HostState {
     failing: Vec<&'static str>,
     /// Status of a payload that ends as soon as it is released.
     exits_at_once: Option<i32>,
+    /// Status of a payload that ended while nobody looked.
+    left: Option<i32>,
     signals: Vec<i32>,
     /// Kills and exits that came before somebody could tell.
     calls: Vec<String>,
@@ -79,6 +82,11 @@ impl Host {
 
     pub(super) fn exit_at_once(&self, status: i32) {
         self.lock().exits_at_once = Some(status);
+    }
+
+    /// The payload of a container without an owner has ended.
+    pub(super) fn leave_status(&self, status: i32) {
+        self.lock().left = Some(status);
     }
 
     /// How often a call was made for any container.
@@ -257,6 +265,14 @@ impl World {
     pub(super) async fn launch(&self, config: ContainerConfig) {
         self.containerizer.notify(Launch { config: Arc::new(config) }).expect("admitted");
         self.clock.settle().await;
+    }
+
+    /// Undoes what a dead owner has left of `config`, and leaves what an agent's container leaves.
+    pub(super) async fn bury(&self, config: ContainerConfig, left: Left) -> End {
+        let orphan = Orphan { config: Arc::new(config), left, remains: Remains::Record };
+        let bury = Bury { orphan, claim: None };
+        let buried = self.containerizer.dispatch(bury, limits::SHUTDOWN).result().await;
+        buried.expect("answered").end
     }
 
     pub(super) async fn supervisor(&self, id: &ContainerId) -> Option<Pid<Supervisor>> {
@@ -438,8 +454,9 @@ fn lane(runtime: &Runtime, host: &Host, recorder: &Pid<Recorder>, index: usize) 
         kill: fake(runtime, &name("launcher undo"), move |m: Kill| {
             drop(kill.call("kill", Stage::Destroy)?);
             kill.exit(&m.container_id, 9);
-            kill.lock().inits.remove(&m.container_id);
-            Ok(())
+            let mut state = kill.lock();
+            state.inits.remove(&m.container_id);
+            Ok(m.status_file.and_then(|_| state.left.take()).map(WaitStatus))
         }),
         forget: fake(runtime, &name("launcher forget"), move |_: Forget| {
             forget.call("forget", Stage::Destroy).map(drop)

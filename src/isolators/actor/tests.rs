@@ -86,7 +86,9 @@ impl World {
             let (entered, leave) = taken.expect("made once");
             Ok(Odd { entered: Mutex::new(entered), leave: Mutex::new(leave) })
         });
-        let made = create(&host(&["acme/odd"]), &[registered]).expect("made").remove(0);
+        let made = create(&host(&["acme/odd"]), &[registered], limits::ISOLATOR_CREATE)
+            .expect("made")
+            .remove(0);
         let clock = Clock::virtual_();
         let runtime = Runtime::builder()
             .group("kernel", 1)

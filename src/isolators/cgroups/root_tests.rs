@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::error::{Classified, ErrorKind};
 use crate::isolators::tests::{config, context};
 use crate::isolators::{DynIsolator, Host, create};
+use crate::limits::ISOLATOR_CREATE;
 use crate::linux::cgroups::Cgroups;
 use crate::model::{Bytes, ContainerId, LimitedResource, Resources, Usage};
 use crate::paths::{Paths, cgroup};
@@ -35,7 +36,8 @@ impl World {
             isolation: ["cgroups/cpu", "cgroups/mem", "cgroups/pids"].map(str::to_owned).into(),
             sandbox_directory: PathBuf::from("/mnt/mesos/sandbox"),
         };
-        let made = create(&host, &[]).expect("this host has all three controllers");
+        let made =
+            create(&host, &[], ISOLATOR_CREATE).expect("this host has all three controllers");
         let isolators = made.into_iter().map(|made| made.isolator).collect();
         let id = ContainerId::new("a").expect("valid");
         let mut world =
@@ -234,7 +236,7 @@ fn an_id_whose_cgroup_is_in_use_is_a_conflict() {
         isolation: vec!["cgroups/mem".to_owned()],
         sandbox_directory: PathBuf::from("/mnt/mesos/sandbox"),
     };
-    let other = create(&host, &[]).expect("created");
+    let other = create(&host, &[], ISOLATOR_CREATE).expect("created");
     let error =
         other[0].isolator.prepare(&world.id, &context(config(None), None)).expect_err("in use");
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");

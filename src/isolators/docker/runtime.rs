@@ -82,11 +82,13 @@ fn of_payload(
     })
 }
 
-/// Each entry is split at its first `=`; one without is skipped; the last of one name wins.
+/// Each entry is split at its first `=`; one without, or without a name, is skipped; the last of one
+/// name wins.
 fn environment(entries: &[String]) -> BTreeMap<String, String> {
     entries
         .iter()
         .filter_map(|entry| entry.split_once('='))
+        .filter(|(name, _)| !name.is_empty())
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect()
 }
@@ -259,7 +261,7 @@ mod tests {
 
     #[test]
     fn the_environment_is_split_at_the_first_equals_sign() {
-        let environment = environment(&words(&["A=1=2", "NOTHING", "B=", "A=3"]));
+        let environment = environment(&words(&["A=1=2", "NOTHING", "=C", "B=", "A=3"]));
         assert_eq!(environment.len(), 2);
         assert_eq!(environment["A"], "3");
         assert_eq!(environment["B"], "");

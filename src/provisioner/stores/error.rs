@@ -20,6 +20,14 @@ pub enum StoreError {
         /// One line.
         reason: String,
     },
+    /// What this build of Longshore leaves out.
+    #[error("image {reference:?}: {reason}")]
+    Unsupported {
+        /// As given.
+        reference: String,
+        /// One line, with the feature.
+        reason: &'static str,
+    },
     /// Not in the store, and the policy forbids to look elsewhere.
     #[error("image {0} is not in the store")]
     Absent(String),
@@ -138,6 +146,7 @@ impl Classified for StoreError {
             Self::Reference { .. } | Self::MediaType { .. } | Self::Platform { .. } => {
                 ErrorKind::InvalidRequest
             }
+            Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Absent(_) => ErrorKind::NotFound,
             Self::Source { error, .. } => match error {
                 SourceError::Invalid(_) => ErrorKind::InvalidRequest,
@@ -172,6 +181,7 @@ impl Classified for StoreError {
             }
             Self::Source { .. }
             | Self::Reference { .. }
+            | Self::Unsupported { .. }
             | Self::Absent(_)
             | Self::Corrupt { .. }
             | Self::MediaType { .. }

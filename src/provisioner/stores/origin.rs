@@ -179,10 +179,8 @@ impl Registries {
         _reference: Reference,
         key: &str,
     ) -> Result<Arc<dyn Source>, StoreError> {
-        Err(StoreError::Reference {
-            reference: key.to_owned(),
-            reason: "this build has no registry client (feature `registry`)".to_owned(),
-        })
+        let reason = "this build has no registry client (feature `registry`)";
+        Err(StoreError::Unsupported { reference: key.to_owned(), reason })
     }
 }
 
@@ -271,5 +269,23 @@ impl Client {
                 .await
             })
             .await
+    }
+}
+
+#[cfg(all(test, not(feature = "registry")))]
+mod tests {
+    use super::*;
+    use crate::error::{Classified as _, ErrorKind};
+
+    #[tokio::test]
+    async fn without_the_client_a_registry_is_unsupported_and_the_line_names_the_feature() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let config = StoreConfig::new(directory.path());
+        let registries = Registries::new(&config).expect("no registry is asked");
+        let image = ImageReference::Docker("alpine".to_owned());
+        let named = registries.name(&image).expect("it has a name");
+        let error = registries.source(&named).await.err().expect("nobody can ask");
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains("feature `registry`"), "{error}");
     }
 }

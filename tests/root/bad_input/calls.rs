@@ -115,6 +115,59 @@ pub(super) fn without(errno: &str, calls: &str, program: &Command) -> Command {
     python
 }
 
+/// Executes its arguments, PROGRAM ARGS…, on a kernel that knows no file system called overlay: asked
+/// by each fsopen(2), says ENODEV to that name and lets the kernel go on with all others.
+const ASKED: &str = "
+import ctypes, errno, os, platform, select, socket, struct, sys
+from fcntl import ioctl
+RECEIVE, SEND, CONTINUE = 0xc0502100, 0xc0182101, 1
+ours, theirs = socket.socketpair()
+child = os.fork()
+if child == 0:
+    steps = [(0x20, 0, 0, 0), (0x15, 0, 1, 430), (0x06, 0, 0, 0x7fc00000), (0x06, 0, 0, 0x7fff0000)]
+    code = b''.join(struct.pack('HBBI', *step) for step in steps)
+    code = ctypes.create_string_buffer(code, len(code))
+    class Program(ctypes.Structure):
+        _fields_ = [('len', ctypes.c_ushort), ('filter', ctypes.c_void_p)]
+    program = Program(len(steps), ctypes.addressof(code))
+    seccomp = 277 if platform.machine() == 'aarch64' else 317
+    listener = ctypes.CDLL(None, use_errno=True).syscall(seccomp, 1, 8, ctypes.byref(program))
+    if listener < 0:
+        sys.exit('seccomp: ' + os.strerror(ctypes.get_errno()))
+    socket.send_fds(theirs, [b'x'], [listener])
+    os.close(listener)
+    ours.close(), theirs.close()
+    os.execv(sys.argv[1], sys.argv[1:])
+theirs.close()
+_, (listener,), _, _ = socket.recv_fds(ours, 1, 1)
+poll = select.poll()
+poll.register(listener, select.POLLIN)
+# Until nobody is left who could ask.
+while not poll.poll()[0][1] & select.POLLHUP:
+    request = bytearray(80)
+    try:
+        ioctl(listener, RECEIVE, request)
+        asked, pid = struct.unpack_from('QI', request)
+        with open(f'/proc/{pid}/mem', 'rb', 0) as memory:
+            memory.seek(struct.unpack_from('Q', request, 32)[0])
+            unknown = memory.read(8) == b'overlay\\0'
+        answer = (-errno.ENODEV, 0) if unknown else (0, CONTINUE)
+        ioctl(listener, SEND, struct.pack('QqiI', asked, 0, *answer))
+    except OSError as error:
+        # Whoever has asked is gone.
+        if error.errno not in (errno.ENOENT, errno.ESRCH):
+            raise
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+";
+
+/// `program` on a kernel without overlayfs.
+pub(super) fn without_overlayfs(program: &Command) -> Command {
+    let mut python = Command::new("python3");
+    python.arg("-c").arg(ASKED);
+    super::wrapped(&mut python, program);
+    python
+}
+
 fn run(scenery: &Scenery, errno: &str, calls: &str) -> Ended {
     let mut run = scenery.run();
     run.args(["--command", "exit 7"]);

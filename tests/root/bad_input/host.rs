@@ -8,7 +8,7 @@ use std::process::Command;
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-use super::calls::without;
+use super::calls::{without, without_overlayfs};
 use super::{Act, Case, Scenery, refused, table, works};
 use crate::support::images::Images;
 use crate::support::{Ended, finish, start};
@@ -16,7 +16,7 @@ use crate::support::{Ended, finish, start};
 use Act::By;
 
 const READ_ONLY: &str = "configure: … read-only file system";
-const LACKS: &str = "configure: the host lacks …";
+const LACKS: &str = "configure: … the host lacks …";
 const BACKEND: &str = "configure: backend … does not work: …";
 
 pub(super) const CASES: &[Case] = &[
@@ -45,10 +45,18 @@ pub(super) const CASES: &[Case] = &[
         .saying(&["/run: "]),
     refused("a work directory that is a file", By(a_file), 125, "configure: … file exists")
         .saying(&["/file: "]),
-    refused("no v1 memory controller", By(|s| no_controller(s, "memory")), 125, LACKS)
-        .saying(&["cgroup controllers", "memory"]),
-    refused("no v1 pids controller", By(|s| no_controller(s, "pids")), 125, LACKS)
-        .saying(&["cgroup controllers", "pids"]),
+    refused("no v1 memory controller", By(|s| no_controller(s, "memory")), 125, LACKS).saying(&[
+        "cgroups/mem: ",
+        "cgroup controllers",
+        "memory",
+    ]),
+    refused("no v1 pids controller", By(|s| no_controller(s, "pids")), 125, LACKS).saying(&[
+        "cgroups/pids: ",
+        "cgroup controllers",
+        "pids",
+    ]),
+    refused("no v1 cpu controller", By(|s| no_controller(s, "cpu")), 125, LACKS)
+        .saying(&["cgroups/cpu: ", "no hierarchy with cpu is mounted"]),
     works("a missing controller that no isolator needs", By(unneeded_controller)),
     works("neither v2 nor the systemd hierarchy", By(without_v2)),
     refused("cgroups that are read-only", By(read_only_cgroups), 125, "prepare: … = EROFS")
@@ -58,6 +66,14 @@ pub(super) const CASES: &[Case] = &[
         By(|s| no_overlayfs(s, &["--image-provisioner-backend", "overlay"])),
         1,
         "provision: backend … does not work: …",
+    )
+    .saying(&["overlay", "the kernel has no overlayfs"]),
+    works("a run without overlayfs, where a copy does", By(|s| runs_without_overlayfs(s, &[]))),
+    refused(
+        "a run without overlayfs, which was asked for",
+        By(|s| runs_without_overlayfs(s, &["--image-provisioner-backend", "overlay"])),
+        125,
+        BACKEND,
     )
     .saying(&["overlay", "the kernel has no overlayfs"]),
     Case { code: 0, ..works("no overlayfs, where a copy does", By(|s| no_overlayfs(s, &[]))) },
@@ -193,6 +209,10 @@ fn no_overlayfs(scenery: &Scenery, flags: &[&str]) -> Ended {
         finish(scenery.world.longshore("unprovision").arg(&target)).assert_code(0);
     }
     ended
+}
+
+fn runs_without_overlayfs(scenery: &Scenery, flags: &[&str]) -> Ended {
+    finish(&mut without_overlayfs(exit_7(scenery).args(flags)))
 }
 
 fn on_overlay(scenery: &Scenery, flags: &[&str]) -> Ended {

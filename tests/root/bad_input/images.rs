@@ -8,6 +8,7 @@ use rustix::process::Signal;
 
 use super::host::Mounted;
 use super::{Act, Case, Scenery, refused, table};
+use crate::layout;
 use crate::support::images::Images;
 use crate::support::registry::{Access, free_port};
 use crate::support::{Ended, Registry, finish, start};
@@ -105,6 +106,13 @@ pub(super) const CASES: &[Case] = &[
         "provision: image … not found",
     )
     .saying(&["@sha256:aaaa"]),
+    refused(
+        "an image that begins nobody knows where",
+        By(relative),
+        125,
+        "fork: isolator … sets the …, which is not …",
+    )
+    .saying(&["docker/runtime", "working directory here", "absolute"]),
     refused("a layer of other bytes, in a layout", By(|s| tampered(s, alter)), 125, CORRUPT)
         .saying(&["sha256:"]),
     refused("a layer that is cut, in a layout", By(|s| tampered(s, cut)), 125, CORRUPT),
@@ -135,6 +143,13 @@ pub(super) const CASES: &[Case] = &[
     )
     .saying(&["SIGINT"]),
 ];
+
+fn relative(scenery: &Scenery) -> Ended {
+    let (root, to) = (scenery.world.path().join("root"), scenery.world.path().join("layout"));
+    fs::create_dir(&root).expect("our own directory");
+    layout::write(&root, &serde_json::json!({"WorkingDir": "here", "Cmd": ["/x"]}), &to);
+    run(scenery, &format!("oci:{}:latest", to.display()))
+}
 
 fn run(scenery: &Scenery, image: &str) -> Ended {
     finish(scenery.world.longshore("run").args(["--image", image, "--", "true"]))

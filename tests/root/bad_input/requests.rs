@@ -28,6 +28,13 @@ pub(super) const CASES: &[Case] = &[
     )
     .saying(&["\"no/such\"", "known are", "cgroups/mem"]),
     refused(
+        "images of a kind that has not come",
+        Run(&["--image-providers", "appc"]),
+        125,
+        "configure: unknown image provider …",
+    )
+    .saying(&["\"appc\"", "known are docker, oci"]),
+    refused(
         "an isolator twice",
         Run(&["--isolation", "cgroups/mem,filesystem/linux,cgroups/mem"]),
         125,
@@ -74,7 +81,7 @@ pub(super) const CASES: &[Case] = &[
     .saying(&["3145728", "4194304"]),
     refused("no process at all", Run(&["--pids", "0", "true"]), 125, RANGE).saying(&["pids"]),
     refused("more processes than numbers", Run(&["--pids", "99999999999", "true"]), 125, RANGE)
-        .saying(&["pids", "4194304"]),
+        .saying(&["pids", "4194303"]),
     refused("more processors than any host", Run(&["--cpus", "1e300", "true"]), 125, RANGE)
         .saying(&["cpus"]),
     refused("an id with a slash", Run(&["--name", "a/b"]), 125, VALUE)
@@ -103,6 +110,13 @@ pub(super) const CASES: &[Case] = &[
         "configure: container … is in use by another process",
     )
     .saying(&["container taken"]),
+    refused(
+        "an id whose sandbox is still there",
+        By(a_sandbox_of_another),
+        125,
+        "configure: container … has left its sandbox …",
+    )
+    .saying(&["container read", "/work/containers/read", "removed first"]),
     refused(
         "a contradiction",
         Run(&["--command", "true", "--", "more"]),
@@ -161,6 +175,17 @@ fn an_id_in_use(scenery: &super::Scenery) -> super::Ended {
     let refused = finish(scenery.run().args(["--name", "taken", "--", "true"]));
     owner.process().signal(rustix::process::Signal::TERM);
     owner.finish().assert_code(143);
+    refused
+}
+
+/// Somebody's who has acknowledged the end and reads the output; nothing of it may go.
+fn a_sandbox_of_another(scenery: &super::Scenery) -> super::Ended {
+    let sandbox = scenery.world.work_dir().join("containers/read");
+    std::fs::create_dir_all(&sandbox).expect("our own directory");
+    std::fs::write(sandbox.join("stdout"), "output").expect("our own directory");
+    let refused = finish(scenery.run().args(["--name", "read", "--", "true"]));
+    let output = std::fs::read_to_string(sandbox.join("stdout")).expect("it is left alone");
+    assert_eq!(output, "output");
     refused
 }
 

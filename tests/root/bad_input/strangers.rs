@@ -71,11 +71,14 @@ fn what_a_dead_owner_of_another_runtime_directory_has_left_is_not_taken_over() {
     let owner = Process::find(run.pid()).expect("it runs");
     owner.signal(Signal::KILL);
     drop(run.finish());
-    // Free again: the kernel has let go of the claim with its owner.
-    let mut again = beside(&world, "lost", "work", SETS[1]);
-    let ended = finish(&mut again);
-    ended.assert_code(8);
-    // What is on its own runtime directory waits for the next one there.
+    // The kernel has let go of the claim with its owner, but its files are not for others to see.
+    let refused = finish(&mut beside(&world, "lost", "work", SETS[1]));
+    refused.assert_code(125);
+    let left = "configure: container lost has left its sandbox";
+    assert!(refused.one_error_line().contains(left), "{}", refused.stderr);
+    assert!(world.work_dir().join("containers/lost").is_dir(), "not taken over");
+    // The next one on its own runtime directory removes them, and the id is free everywhere.
     finish(world.longshore("run").args(["--command", "true"])).assert_code(0);
+    finish(&mut beside(&world, "lost", "work", SETS[1])).assert_code(8);
     world.assert_clean();
 }

@@ -58,8 +58,11 @@ impl Handler<Destroy> for Supervisor {
 
 impl Handler<Stop> for Supervisor {
     fn handle(&mut self, stop: Stop, cx: &mut Cx<Self>) -> Reply<Conclusion> {
-        self.stop_signal = stop.signal;
-        self.grace = stop.grace;
+        // One that has to wait for the payload waits with those before it.
+        match self.stops.iter_mut().find(|waiting| waiting.signal == stop.signal) {
+            Some(waiting) => waiting.grace = waiting.grace.min(stop.grace),
+            None => self.stops.push(stop),
+        }
         self.input(cx, Input::Stop(Why::Requested));
         self.at_the_end()
     }

@@ -239,17 +239,26 @@ impl Supervisor {
 
     /// Done when every process is gone *and* the init's status is known.
     fn kill(&mut self, cx: &mut Context) {
-        let kill = Kill { container_id: self.id().clone(), init: self.init };
+        // Of an init that was left to us there is no report.
+        let unheard = self.control.is_none();
+        let status_file = unheard.then(|| self.rooms.paths.status(self.id()));
+        let kill = Kill { container_id: self.id().clone(), init: self.init, status_file };
         let attempt = self.attempt;
         let answer = self.lane.kill.dispatch(kill, limits::KILL + limits::QUERY);
         cx.when("kill", answer, move |supervisor: &mut Self, cx, answer| {
             if supervisor.attempt != attempt {
                 return;
             }
-            match flatten(Stage::Destroy, answer) {
-                Err(failure) => supervisor.input(cx, Input::Failed(Step::Kill, failure)),
-                Ok(()) if supervisor.init_gone => supervisor.killed(cx, attempt),
-                Ok(()) => supervisor.await_status(cx, attempt),
+            let status = match flatten(Stage::Destroy, answer) {
+                Err(failure) => return supervisor.input(cx, Input::Failed(Step::Kill, failure)),
+                Ok(status) => status,
+            };
+            if let Some(status) = status {
+                supervisor.input(cx, Input::InitExited(status));
+            }
+            match supervisor.init_gone {
+                true => supervisor.killed(cx, attempt),
+                false => supervisor.await_status(cx, attempt),
             }
         });
     }
@@ -342,9 +351,10 @@ impl Supervisor {
         self.snapshot.failure.clone_from(&end.failure);
         self.snapshot.usage = Some(end.usage);
         self.snapshot.rootfs = None;
+        let recorded = self.recorded.as_ref().map(|record| record.ended_ns);
         let record = Record {
             container_id: self.id().clone(),
-            ended_ns: Moment::now().time.unix_ns(),
+            ended_ns: recorded.unwrap_or_else(|| Moment::now().time.unix_ns()),
             labels: self.config.labels.clone(),
             data: self.config.data.clone(),
             end,

@@ -39,7 +39,7 @@ pub(crate) struct Ending {
     pub(crate) status: Option<WaitStatus>,
     /// The payload's program was executed.
     pub(crate) ran: bool,
-    /// How far the launch had come; `Destroy` for what was found without an owner.
+    /// How far the launch had come; `Destroy` where nobody knows.
     pub(crate) stage: Stage,
 }
 
@@ -100,8 +100,25 @@ impl Wish {
 }
 
 impl Ending {
-    pub(super) fn of(cause: Cause) -> Self {
+    pub(crate) fn of(cause: Cause) -> Self {
         Self { cause, status: None, ran: false, stage: Stage::Destroy }
+    }
+
+    /// Of a container that was left without an owner when its launch had come to `stage`.
+    pub(crate) fn left(stage: Stage) -> Self {
+        let ran = stage == Stage::Run;
+        Self { ran, stage, ..Self::of(Cause::Wanted(Why::Orphaned)) }
+    }
+
+    /// The status has come. Of a container that nobody watched it says that the init was released, for
+    /// one that was not goes with its agent and leaves none: the launch had come further than it says.
+    pub(super) fn heard(mut self, status: WaitStatus) -> Self {
+        if self.cause == Cause::Wanted(Why::Orphaned) && self.status.is_none() {
+            // What could not be executed leaves the status of an exit with 1.
+            self.ran |= status.exit_code() != 1;
+            self.cause = if self.ran { Cause::Exited } else { self.cause };
+        }
+        Self { status: self.status.or(Some(status)), ..self }
     }
 }
 
