@@ -105,6 +105,7 @@ pub struct Update {
 
 /// What happened to a container.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Happened {
     /// It entered the state that the snapshot names.
     Entered {

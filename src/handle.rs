@@ -44,6 +44,7 @@ pub use stop::Stop;
 
 /// Launches, observes and ends containers. Clones are the same containerizer.
 #[derive(Debug, Clone)]
+#[must_use = "a containerizer runs until it is shut down"]
 pub struct Containerizer {
     inner: Arc<Inner>,
 }

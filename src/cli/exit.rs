@@ -128,7 +128,7 @@ fn of_failure(failure: Option<&Failure>) -> Complaint {
 
 #[cfg(test)]
 mod tests {
-    use longshore::model::{Limitation, LimitedResource, Termination};
+    use longshore::model::{Limitation, LimitedResource, Termination, WaitStatus};
 
     use super::*;
 
@@ -139,17 +139,15 @@ mod tests {
     }
 
     fn exited(exit_code: i32, signal: Option<i32>) -> Termination {
-        Termination { exit_code, signal, limitation: None, timed_out: false, stopped: false }
+        Termination::new(WaitStatus(signal.unwrap_or(exit_code << 8)))
     }
 
     fn failed(stage: Stage, errno: Option<&str>) -> Complaint {
         let mut end = End::default();
-        end.failure = Some(Failure {
-            stage,
-            kind: ErrorKind::InvalidRequest,
-            errno: errno.map(str::to_owned),
-            message: "exec /x:\nno such file".to_owned(),
-        });
+        let message = "exec /x:\nno such file";
+        let mut failure = Failure::new(stage, ErrorKind::InvalidRequest, message);
+        failure.errno = errno.map(str::to_owned);
+        end.failure = Some(failure);
         of_end(&end)
     }
 
@@ -165,18 +163,18 @@ mod tests {
 
     #[test]
     fn a_timeout_is_124_whatever_the_payload_said() {
-        let complaint = ended(Termination { timed_out: true, ..exited(0, None) });
+        let mut termination = exited(0, None);
+        termination.timed_out = true;
+        let complaint = ended(termination);
         assert_eq!(complaint.code, 124);
     }
 
     #[test]
     fn a_limit_is_named() {
-        let limitation = Limitation {
-            resource: LimitedResource::Mem,
-            limit: Some(1),
-            message: "memory limit of 1 byte reached".to_owned(),
-        };
-        let complaint = ended(Termination { limitation: Some(limitation), ..exited(137, Some(9)) });
+        let message = "memory limit of 1 byte reached";
+        let mut termination = exited(137, Some(9));
+        termination.limitation = Some(Limitation::new(LimitedResource::Mem, Some(1), message));
+        let complaint = ended(termination);
         assert_eq!(complaint.code, 137);
         assert_eq!(complaint.line.as_deref(), Some("run: memory limit of 1 byte reached"));
     }
@@ -208,8 +206,7 @@ mod tests {
         assert_eq!(complaint.code, 3);
         assert!(complaint.line.is_some_and(|line| line.contains("cgroup /sys/fs/cgroup/pids/x")));
         let message = end.remaining[0].clone();
-        let stage = Stage::Destroy;
-        end.failure = Some(Failure { stage, kind: ErrorKind::Host, errno: None, message });
+        end.failure = Some(Failure::new(Stage::Destroy, ErrorKind::Host, message));
         let line = of_end(&end).line.expect("something remains");
         assert_eq!(line, "destroy: stuck; remaining: cgroup /sys/fs/cgroup/pids/x", "said once");
     }

@@ -1,6 +1,5 @@
 //! Values of flags: text in, data out. Pure.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use longshore::model::{PullPolicy, Rlimit, RlimitKind, Uri, Volume, parse_signal};
@@ -25,13 +24,13 @@ pub(crate) fn volume(text: &str) -> Result<Volume, String> {
     if source.is_empty() || target.is_empty() || target.contains(':') {
         return Err(expected());
     }
-    Ok(Volume { source: PathBuf::from(source), target: PathBuf::from(target), read_only })
+    let volume = Volume::new(source, target);
+    Ok(if read_only { volume.read_only() } else { volume })
 }
 
 /// `URI[,executable][,extract=false][,output=NAME]`; archives are unpacked unless told otherwise.
 pub(crate) fn uri(text: &str) -> Result<Uri, String> {
-    let mut uri =
-        Uri { value: text.to_owned(), executable: false, extract: true, output_file: None };
+    let mut uri = Uri::new(text);
     // From the right, as long as the words are ours: a comma may belong to the URI.
     while let Some((rest, option)) = uri.value.rsplit_once(',') {
         match option.split_once('=') {
@@ -81,7 +80,7 @@ pub(crate) fn rlimit(text: &str) -> Result<Rlimit, String> {
         format!("{name:?} is not one of {}", names.join(", "))
     })?;
     let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
-    Ok(Rlimit { kind, soft: rlimit_number(soft)?, hard: rlimit_number(hard)? })
+    Ok(Rlimit::new(kind, rlimit_number(soft)?).hard(rlimit_number(hard)?))
 }
 
 fn rlimit_number(text: &str) -> Result<Option<u64>, String> {

@@ -84,12 +84,7 @@ fn settle(settings: &mut Settings, image: Option<&ImageReference>) -> Result<(),
     }
     // Whoever runs this: only then is it told what else is wrong with the words.
     config.launcher = Some(Launcher::Linux);
-    let provider = match image {
-        ImageReference::Docker(_) | ImageReference::DockerArchive { .. } => ImageProvider::Docker,
-        ImageReference::OciLayout { .. }
-        | ImageReference::OciArchive { .. }
-        | ImageReference::Rootfs(_) => ImageProvider::Oci,
-    };
+    let provider = ImageProvider::of(image);
     let on = config.selection().map_err(Complaint::usage)?.image_providers;
     match on.contains(&provider) {
         true => Ok(()),

@@ -47,15 +47,12 @@ pub(crate) fn executed(words: Words<'_>) -> Result<CommandInfo, Contradiction> {
         (None, None | Some(false)) => of_host(words),
         (Some(_), _) if replaced => Err(Contradiction::EntrypointAndCommand),
         (Some(line), None | Some(true)) => match words.args {
-            [] => Ok(CommandInfo {
-                shell: true,
-                value: Some(line.to_owned()),
-                ..CommandInfo::default()
-            }),
+            [] => Ok(CommandInfo::line(line)),
             [..] => Err(Contradiction::ArgumentsOfShell),
         },
         (Some(program), Some(false)) => {
-            Ok(argv(std::iter::once(program.to_owned()).chain(words.args.to_vec())))
+            let words = words.args.iter().map(String::as_str);
+            Ok(CommandInfo::program(std::iter::once(program).chain(words)))
         }
     }
 }
@@ -63,18 +60,17 @@ pub(crate) fn executed(words: Words<'_>) -> Result<CommandInfo, Contradiction> {
 /// The image says what runs; its runtime isolator puts the parts together.
 fn of_image(words: Words<'_>) -> CommandInfo {
     let entrypoint = words.entrypoint.map(entrypoint_argv);
-    CommandInfo {
-        arguments: words.args.to_vec(),
-        arguments_replace_cmd: entrypoint.is_some() || !words.args.is_empty(),
-        entrypoint,
-        ..CommandInfo::default()
-    }
+    let mut command = CommandInfo::default();
+    command.arguments = words.args.to_vec();
+    command.arguments_replace_cmd = entrypoint.is_some() || !words.args.is_empty();
+    command.entrypoint = entrypoint;
+    command
 }
 
 /// Without an image there is nothing to leave the choice to.
 fn of_host(words: Words<'_>) -> Result<CommandInfo, Contradiction> {
     let entrypoint = words.entrypoint.map(entrypoint_argv).unwrap_or_default();
-    match argv(entrypoint.into_iter().chain(words.args.to_vec())) {
+    match CommandInfo::program(entrypoint.into_iter().chain(words.args.to_vec())) {
         CommandInfo { value: None, .. } => Err(Contradiction::Nothing),
         command => Ok(command),
     }
@@ -82,12 +78,6 @@ fn of_host(words: Words<'_>) -> Result<CommandInfo, Contradiction> {
 
 fn entrypoint_argv(program: &str) -> Vec<String> {
     if program.is_empty() { Vec::new() } else { vec![program.to_owned()] }
-}
-
-/// A whole argv, its first word being the executable.
-fn argv(words: impl Iterator<Item = String>) -> CommandInfo {
-    let arguments: Vec<String> = words.collect();
-    CommandInfo { value: arguments.first().cloned(), arguments, ..CommandInfo::default() }
 }
 
 #[cfg(test)]
@@ -113,20 +103,19 @@ mod tests {
 
     fn image_runs(entrypoint: Option<&[&str]>, arguments: &[&str]) -> CommandInfo {
         let owned = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
-        CommandInfo {
-            arguments_replace_cmd: entrypoint.is_some() || !arguments.is_empty(),
-            entrypoint: entrypoint.map(owned),
-            arguments: owned(arguments),
-            ..CommandInfo::default()
-        }
+        let mut command = CommandInfo::default();
+        command.arguments_replace_cmd = entrypoint.is_some() || !arguments.is_empty();
+        command.entrypoint = entrypoint.map(owned);
+        command.arguments = owned(arguments);
+        command
     }
 
     fn runs(words: &[&str]) -> CommandInfo {
-        argv(words.iter().map(|&word| word.to_owned()))
+        CommandInfo::program(words.iter().copied())
     }
 
     fn shell(line: &str) -> CommandInfo {
-        CommandInfo { shell: true, value: Some(line.to_owned()), ..CommandInfo::default() }
+        CommandInfo::line(line)
     }
 
     #[test]

@@ -32,6 +32,7 @@ pub struct RunLock {
 
 /// Why an id is not ours.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum NotLocked {
     /// Its owner lives.
     #[error("container {id} is in use by another process")]

@@ -74,6 +74,7 @@ impl From<WallTime> for SystemTime {
 /// A text that is no time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text:?} is not a time in RFC 3339")]
+#[non_exhaustive]
 pub struct InvalidWallTime {
     /// As given.
     pub text: String,

@@ -54,6 +54,7 @@ impl Containerizer {
 
 /// Events on their way to a recipient. Dropping it stops nothing.
 #[derive(Debug)]
+#[must_use = "a delivery is stopped through this; dropping it stops nothing, say so with `let _ =`"]
 pub struct Delivery {
     discarder: Discarder,
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 
 use super::TABLE;
 use crate::error::{Classified, ErrorKind};
+use crate::model::ImageReference;
 
 /// The isolators of a container with an image, unless the operator names others.
 pub const DEFAULT_FOR_IMAGES: &[&str] = &[
@@ -55,6 +56,16 @@ pub enum ImageProvider {
 }
 
 impl ImageProvider {
+    /// The kind of this image.
+    pub const fn of(image: &ImageReference) -> Self {
+        match image {
+            ImageReference::Docker(_) | ImageReference::DockerArchive { .. } => Self::Docker,
+            ImageReference::OciLayout { .. }
+            | ImageReference::OciArchive { .. }
+            | ImageReference::Rootfs(_) => Self::Oci,
+        }
+    }
+
     /// As the operator writes it, in lower case.
     pub fn name(self) -> &'static str {
         match self {
@@ -113,6 +124,7 @@ pub struct Selection {
 
 /// Why flags do not go together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SelectError {
     /// One name twice.
     #[error("isolator {name} is named twice in --isolation")]

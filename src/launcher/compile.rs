@@ -72,6 +72,7 @@ pub(crate) struct Compiled {
 
 /// A launch that contradicts itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum CompileError {
     /// A path of the container that is not absolute, or goes upwards.
     #[error("path {0:?} of the container is not absolute or leaves the root file system")]

@@ -55,6 +55,7 @@ impl<'a> Root<'a> {
 
 /// Why contributions do not fit together.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum MergeError {
     /// Two isolators want to decide the same.
     #[error("isolators {first} and {second} both set the {field}")]

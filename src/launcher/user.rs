@@ -21,6 +21,7 @@ pub(crate) struct Credentials {
 
 /// A user or group that the image does not have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum UnknownUser {
     /// The user's part.
     #[error("unknown user {0:?}")]

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 /// the **whole** argv, argv\[0] included; without a `value` either, the image says what runs and
 /// `arguments` must *not* contain argv\[0]. `docker/runtime` holds the truth table.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct CommandInfo {
     /// Run `value` by `/bin/sh -c`.
     pub shell: bool,
@@ -32,8 +33,22 @@ pub struct CommandInfo {
     pub uris: Vec<Uri>,
 }
 
+impl CommandInfo {
+    /// A line for `/bin/sh -c`.
+    pub fn line(line: impl Into<String>) -> Self {
+        Self { shell: true, value: Some(line.into()), ..Self::default() }
+    }
+
+    /// Exactly this argv, argv\[0] included, which is also what is executed.
+    pub fn program<S: Into<String>>(argv: impl IntoIterator<Item = S>) -> Self {
+        let arguments: Vec<String> = argv.into_iter().map(Into::into).collect();
+        Self { value: arguments.first().cloned(), arguments, ..Self::default() }
+    }
+}
+
 /// One thing to fetch into the sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Uri {
     /// `file:`, `http:`, or an absolute path.
     pub value: String,
@@ -43,4 +58,29 @@ pub struct Uri {
     pub extract: bool,
     /// Name below the sandbox; the last component of the path otherwise.
     pub output_file: Option<String>,
+}
+
+impl Uri {
+    /// Fetched under its own name, and unpacked if it is an archive.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self { value: value.into(), executable: false, extract: true, output_file: None }
+    }
+
+    /// Made executable, and not unpacked.
+    #[must_use]
+    pub fn executable(self) -> Self {
+        Self { executable: true, ..self }
+    }
+
+    /// As it is, also if it is an archive.
+    #[must_use]
+    pub fn packed(self) -> Self {
+        Self { extract: false, ..self }
+    }
+
+    /// Under this name below the sandbox.
+    #[must_use]
+    pub fn output_file(self, name: impl Into<String>) -> Self {
+        Self { output_file: Some(name.into()), ..self }
+    }
 }

@@ -17,6 +17,7 @@ use super::{
 /// host cost nothing to look at: `Missing` looks at them too when their files have changed. A plain
 /// directory (`rootfs:`) is always itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum PullPolicy {
     /// Even if the reference is known (Mesos' `cached = false`): the manifest is asked for again, and
     /// what the store has of it by digest is not fetched a second time.
@@ -31,6 +32,7 @@ pub enum PullPolicy {
 
 /// A host path shown in the container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Volume {
     /// Absolute path on the host.
     pub source: PathBuf,
@@ -38,6 +40,19 @@ pub struct Volume {
     pub target: PathBuf,
     /// Read-only, with all mounts below it.
     pub read_only: bool,
+}
+
+impl Volume {
+    /// Readable and writable.
+    pub fn new(source: impl Into<PathBuf>, target: impl Into<PathBuf>) -> Self {
+        Self { source: source.into(), target: target.into(), read_only: false }
+    }
+
+    /// Read-only, with all mounts below it.
+    #[must_use]
+    pub fn read_only(self) -> Self {
+        Self { read_only: true, ..self }
+    }
 }
 
 /// What a container was asked to be. Plain data; validated when it was made.

@@ -19,6 +19,7 @@ pub struct ContainerId(Arc<str>);
 
 /// Why a text is no container id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum InvalidContainerId {
     /// A level has no character.
     #[error("container id {id:?} has an empty name")]

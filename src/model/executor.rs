@@ -12,6 +12,7 @@ use super::{CapabilitySets, Command, CommandInfo, User};
 
 /// Whose container it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Shape {
     /// Nobody's: tied to no executor.
     #[default]
@@ -43,6 +44,7 @@ impl Shape {
 
 /// An executor: Mesos' `ExecutorInfo` and what else its environment tells.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ExecutorInfo {
     /// `MESOS_FRAMEWORK_ID`.
     pub framework_id: String,
@@ -62,6 +64,7 @@ pub struct ExecutorInfo {
 
 /// What a command executor is to run: Mesos' `TaskInfo`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct TaskInfo {
     /// Its id.
     pub task_id: String,
@@ -72,8 +75,16 @@ pub struct TaskInfo {
     pub command: CommandInfo,
 }
 
+impl TaskInfo {
+    /// A task by its id, and what it runs.
+    pub fn new(task_id: impl Into<String>, command: CommandInfo) -> Self {
+        Self { task_id: task_id.into(), name: String::new(), command }
+    }
+}
+
 /// Which containerizer a request is meant for: Mesos' `ContainerInfo.type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum ContainerType {
     /// This one.
     #[default]
@@ -108,6 +119,7 @@ impl fmt::Debug for Secret {
 /// What an agent tells every executor, by its environment. Nothing of the agent's own environment
 /// is inherited.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AgentInfo {
     /// Variables of every executor, below those that follow (`--executor-environment-variables`).
     pub executor_environment_variables: BTreeMap<String, String>,
@@ -153,6 +165,7 @@ impl Default for AgentInfo {
 /// What an isolator contributes for the task of a command executor. The executor starts the task, so
 /// it is told by its arguments. Without meaning for other containers.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct TaskLaunch {
     /// `--task_command`: stands in place of the task's own. Two isolators: refused.
     pub command: Option<Command>,

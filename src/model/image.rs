@@ -17,6 +17,7 @@ use super::Digest;
 /// `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:TAG]`, `rootfs:DIR`.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
+#[non_exhaustive]
 pub enum ImageReference {
     /// A name for a registry, not yet normalised: only the store knows the default registry.
     Docker(String),
@@ -151,6 +152,7 @@ impl From<ImageReference> for String {
 ///
 /// Source: OCI image-spec, "Image Configuration", `config`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct ImageConfig {
     /// `User`; empty is none.
     pub user: Option<String>,
@@ -180,6 +182,7 @@ pub enum Rootfs {
 
 /// An image, turned into a root file system for one container.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Provisioned {
     /// What was asked for, normalised: `docker.io/library/redis:7.0`.
     pub reference: String,

@@ -114,6 +114,7 @@ pub struct User(pub String);
 
 /// Where a mount comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum MountSource {
     /// A new file system of this type (`proc`, `tmpfs`, `sysfs`, `devpts`, `mqueue`, `cgroup2`).
     Filesystem {
@@ -174,6 +175,7 @@ pub struct DeviceNode {
 
 /// A change to the container's tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum FileOperation {
     /// Make a link. An existing name is left alone.
     Symlink {
@@ -193,6 +195,7 @@ pub enum FileOperation {
 
 /// A namespace to unshare, namespaces(7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Namespace {
     /// Mount.
     Mnt,
@@ -226,6 +229,7 @@ pub struct CapabilitySets {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 #[expect(missing_docs, reason = "the names are setrlimit(2)'s, without RLIMIT_")]
+#[non_exhaustive]
 pub enum RlimitKind {
     As,
     Core,
@@ -254,6 +258,7 @@ impl std::fmt::Display for RlimitKind {
 
 /// One resource limit; `None` is unlimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Rlimit {
     /// Which.
     pub kind: RlimitKind,
@@ -261,4 +266,17 @@ pub struct Rlimit {
     pub soft: Option<u64>,
     /// Hard limit.
     pub hard: Option<u64>,
+}
+
+impl Rlimit {
+    /// Soft and hard limit in the kernel's unit of each; `None` is unlimited.
+    pub const fn new(kind: RlimitKind, both: Option<u64>) -> Self {
+        Self { kind, soft: both, hard: both }
+    }
+
+    /// Up to which a process may raise the soft limit itself.
+    #[must_use]
+    pub const fn hard(self, hard: Option<u64>) -> Self {
+        Self { hard, ..self }
+    }
 }

@@ -60,6 +60,7 @@ impl FromStr for Bytes {
 
 /// Limits of a container. `None` sets nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Resources {
     /// CPUs: shares or weight, and the quota. 1.5 is one and a half CPUs.
     pub cpus: Option<f64>,
@@ -69,8 +70,29 @@ pub struct Resources {
     pub pids: Option<u64>,
 }
 
+impl Resources {
+    /// CPUs, above 0.
+    #[must_use]
+    pub fn cpus(self, limit: f64) -> Self {
+        Self { cpus: Some(limit), ..self }
+    }
+
+    /// Memory, at least [`limits::MEMORY_LIMIT_MIN`](crate::limits::MEMORY_LIMIT_MIN).
+    #[must_use]
+    pub fn memory(self, limit: Bytes) -> Self {
+        Self { memory: Some(limit), ..self }
+    }
+
+    /// Processes and threads of the payload, at most [`limits::PIDS_MAX`](crate::limits::PIDS_MAX).
+    #[must_use]
+    pub fn pids(self, limit: u64) -> Self {
+        Self { pids: Some(limit), ..self }
+    }
+}
+
 /// What a container has used. A field is absent when no isolator measures it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Usage {
     /// CPU time, user and system, in nanoseconds.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -38,6 +38,7 @@ impl WaitStatus {
 /// The resource whose limit ended a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum LimitedResource {
     /// Memory; the kernel's OOM killer struck.
     Mem,
@@ -51,6 +52,7 @@ pub enum LimitedResource {
 
 /// A limit that was reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Limitation {
     /// Which resource.
     pub resource: LimitedResource,
@@ -61,8 +63,16 @@ pub struct Limitation {
     pub message: String,
 }
 
+impl Limitation {
+    /// What an isolator says of a limit: `limit` in the resource's unit, `message` in one line.
+    pub fn new(resource: LimitedResource, limit: Option<u64>, message: impl Into<String>) -> Self {
+        Self { resource, limit, message: message.into() }
+    }
+}
+
 /// How the payload of a container ended. Present if a payload ran.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Termination {
     /// 0–255, or 128+N beside `signal` N.
     pub exit_code: i32,
@@ -81,6 +91,17 @@ pub struct Termination {
 }
 
 impl Termination {
+    /// A payload that ended by itself, or by a signal of nobody here.
+    pub const fn new(status: WaitStatus) -> Self {
+        Self {
+            exit_code: status.exit_code(),
+            signal: status.signal(),
+            limitation: None,
+            timed_out: false,
+            stopped: false,
+        }
+    }
+
     /// The limit, if it ended the payload; a kill for lack of memory may have struck only a child, and
     /// the payload went on until it exited, was stopped, or timed out.
     pub fn ended_by_limit(&self) -> Option<&Limitation> {
@@ -94,6 +115,7 @@ impl Termination {
 
 /// Why a container never ran, or what could not be undone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Failure {
     /// Where it failed.
     pub stage: Stage,
@@ -104,6 +126,13 @@ pub struct Failure {
     pub errno: Option<String>,
     /// One lower-case line: object and cause.
     pub message: String,
+}
+
+impl Failure {
+    /// One of which no system call is the cause; `message` is one lower-case line.
+    pub fn new(stage: Stage, kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { stage, kind, errno: None, message: message.into() }
+    }
 }
 
 /// How a container ended, altogether.

@@ -278,6 +278,7 @@ fn remove_if_empty(directory: &Path) -> Result<(), ProvisionError> {
 
 /// Why a root file system is not there, or still is.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ProvisionError {
     /// The store.
     #[error(transparent)]

@@ -71,6 +71,7 @@ impl Unpacked {
 
 /// Why a layer cannot be unpacked.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LayerError {
     /// The stream failed, or is no tar.
     #[error("{0}")]

@@ -123,11 +123,7 @@ pub(crate) fn spec(world: &World, id: &str, line: &str) -> ContainerSpec {
 /// Gives `spec` a line of shell and the doors.
 fn furnished(world: &World, spec: ContainerSpec, line: &str) -> ContainerSpec {
     let door = format!("/doors/{}", spec.id());
-    spec.shell(line).env("DOOR", door).volume(Volume {
-        source: world.path().join("doors"),
-        target: "/doors".into(),
-        read_only: false,
-    })
+    spec.shell(line).env("DOOR", door).volume(Volume::new(world.path().join("doors"), "/doors"))
 }
 
 /// A FIFO through which one container tells how far it is.

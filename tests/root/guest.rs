@@ -53,7 +53,7 @@ fn with_its_isolator_no_process_gains_privileges() {
 #[test]
 fn resource_limits_are_the_payloads_and_what_cannot_be_given_is_refused() {
     embedded(async |scene| {
-        let nofile = |soft, hard| Rlimit { kind: RlimitKind::Nofile, soft, hard };
+        let nofile = |soft, hard| Rlimit::new(RlimitKind::Nofile, soft).hard(hard);
         let spec = scene.spec("limited", "ulimit -Sn; ulimit -Hn");
         let printed = scene.output(spec.rlimit(nofile(Some(100), Some(200)))).await;
         assert_eq!(printed, "100\n200\n");
@@ -140,21 +140,16 @@ fn volumes_are_shown_as_asked_and_nothing_of_the_image_changes() {
         std::fs::create_dir(&read).expect("the world can be written");
         std::fs::create_dir(&writable).expect("the world can be written");
         write(&read.join("file"), "shown\n", 0o644);
-        let volume = |source: &std::path::Path, target: &str, read_only| Volume {
-            source: source.to_owned(),
-            target: target.into(),
-            read_only,
-        };
         let line = "
             cat /read/file; (echo x > /read/file) 2>&1 | grep -c Read-only
             echo written > /deep/er/file; cat /mnt/mesos/sandbox/relative/file
             cat /one; echo changed > /etc/hostname; mount | grep -c ' /read '";
         let spec = scene
             .spec("volumes", line)
-            .volume(volume(&read, "/read", true))
-            .volume(volume(&writable, "/deep/er", false))
-            .volume(volume(&read, "relative", false))
-            .volume(volume(&read.join("file"), "/one", true));
+            .volume(Volume::new(&read, "/read").read_only())
+            .volume(Volume::new(&writable, "/deep/er"))
+            .volume(Volume::new(&read, "relative"))
+            .volume(Volume::new(read.join("file"), "/one").read_only());
         assert_eq!(scene.output(spec).await, "shown\n1\nshown\nshown\n1\n");
         let written = std::fs::read_to_string(writable.join("file")).expect("it was written");
         assert_eq!(written, "written\n");
@@ -185,7 +180,7 @@ fn without_an_image_the_payload_is_in_the_hosts_files_and_in_its_sandbox() {
         assert_eq!(made, "here\n");
         let source = scene.world.path().join("doors");
         write(&source.join("file"), "shown\n", 0o644);
-        let volume = Volume { source, target: "data".into(), read_only: true };
+        let volume = Volume::new(source, "data").read_only();
         let spec = ContainerSpec::host("again").expect("valid").volume(volume);
         assert_eq!(scene.output(spec.shell("cat data/file")).await, "shown\n");
     });

@@ -206,7 +206,7 @@ fn a_program_without_a_runtime_does_everything() {
         node.launch(spec(&world, "a", "trap 'exit 4' USR1; while :; do :; done")).expect("free");
     longshore::block_on(job.running()).expect("it runs");
     assert!(longshore::block_on(job.usage()).expect("it runs").memory.is_some());
-    let resources = Resources { memory: Some(Bytes::mib(64)), ..Resources::default() };
+    let resources = Resources::default().memory(Bytes::mib(64));
     longshore::block_on(job.update(resources)).expect("it runs");
     until(&mut events, EventKind::Running);
     longshore::block_on(job.stop(Stop::signal(9))).expect("it ends");
@@ -258,7 +258,7 @@ fn every_request_is_a_value_too() {
         assert_eq!(node.ask(messages::Containers).await.expect("listed").len(), 1);
         let usage = node.ask(messages::Usage { container_id: id() }).await.expect("runs");
         assert!(usage.cpu_ns.is_some());
-        let resources = Resources { pids: Some(50), ..Resources::default() };
+        let resources = Resources::default().pids(50);
         let update = messages::Update { container_id: id(), resources };
         node.ask(update).await.expect("runs");
         node.ask(messages::Kill { container_id: id(), signal: 9 }).await.expect("runs");

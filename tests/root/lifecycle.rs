@@ -78,12 +78,7 @@ fn what_the_host_or_the_image_does_not_have_is_named_and_leaves_nothing() {
         let missing = format!("rootfs:{}/no/such", scene.world.path().display());
         let elsewhere = ContainerSpec::image("never", &missing).expect("both are valid");
         let spec = || scene.spec("never", "exit 0");
-        let uri = |value: &str| Uri {
-            value: value.to_owned(),
-            executable: false,
-            extract: false,
-            output_file: None,
-        };
+        let uri = |value: &str| Uri::new(value).packed();
         for (spec, stage, word) in [
             (spec().user("ghost"), Stage::Fork, "ghost"),
             (spec().user("user:ghosts"), Stage::Fork, "ghosts"),
@@ -150,11 +145,7 @@ fn an_image_says_who_runs_what_where_and_how_it_is_stopped() {
         });
         layout::write(&root, &config, &to);
         let reference = format!("oci:{}:latest", to.display());
-        let volume = Volume {
-            source: scene.world.path().join("doors"),
-            target: "/doors".into(),
-            read_only: false,
-        };
+        let volume = Volume::new(scene.world.path().join("doors"), "/doors");
         let spec = ContainerSpec::image("imaged", &reference).expect("both are valid");
         let spec = spec.volume(volume).env("DOOR", "/doors/imaged");
         let (job, _door, _) = scene.up(spec).await;
@@ -217,7 +208,7 @@ fn silent_server() -> (TcpListener, String) {
 }
 
 fn fetching(scene: &crate::embedded::Scene, id: &str, value: String) -> ContainerSpec {
-    let uri = Uri { value, executable: false, extract: false, output_file: Some("x".into()) };
+    let uri = Uri::new(value).packed().output_file("x");
     scene.spec(id, "exit 0").uri(uri)
 }
 

@@ -89,7 +89,7 @@ async fn pids(job: &Job) -> Vec<u64> {
 }
 
 fn resources(cpus: f64, memory: Bytes, pids: u64) -> Resources {
-    Resources { cpus: Some(cpus), memory: Some(memory), pids: Some(pids) }
+    Resources::default().cpus(cpus).memory(memory).pids(pids)
 }
 
 #[test]
@@ -108,9 +108,9 @@ fn limits_stand_in_the_kernel_as_written_and_an_update_moves_them_both_ways() {
             assert_eq!((memory(&job).await, pids(&job).await), (vec![mib << 20], vec![count + 1]));
         }
         // What is not named stays.
-        within(job.update(Resources { pids: Some(3), ..Resources::default() })).await.expect("ok");
+        within(job.update(Resources::default().pids(3))).await.expect("ok");
         assert_eq!((memory(&job).await, pids(&job).await), (vec![128 << 20], vec![4]));
-        let refused = job.update(Resources { memory: Some(Bytes(1)), ..Resources::default() });
+        let refused = job.update(Resources::default().memory(Bytes(1)));
         let error = within(refused).await.expect_err("nothing can live on one byte");
         assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{error}");
         assert_eq!(memory(&job).await, [128 << 20]);
@@ -127,7 +127,7 @@ fn the_most_processes_that_can_be_asked_for_are_set() {
         let (job, _door, _) = scene.up(scene.spec("many", line).pids(limits::PIDS_MAX)).await;
         // With the init, as many as the kernel takes.
         assert_eq!(pids(&job).await, [4 << 20]);
-        let most = Resources { pids: Some(limits::PIDS_MAX), ..Resources::default() };
+        let most = Resources::default().pids(limits::PIDS_MAX);
         within(job.update(most)).await.expect("the kernel takes it");
         within(job.destroy()).await.expect("destroyed");
     });
@@ -141,17 +141,16 @@ fn a_limit_whose_isolator_is_not_on_is_refused_by_an_update_too() {
         async |scene| {
             let line = "echo up > $DOOR; exec sleep 1000";
             let (job, _door, _) = scene.up(scene.spec("bare", line).pids(10)).await;
-            let some = |cpus, memory| Resources { cpus, memory, pids: Some(5) };
-            for (asked, isolator) in [
-                (some(Some(1.0), None), "cgroups/cpu"),
-                (some(None, Some(Bytes::mib(64))), "cgroups/mem"),
-            ] {
+            let some = Resources::default().pids(5);
+            for (asked, isolator) in
+                [(some.cpus(1.0), "cgroups/cpu"), (some.memory(Bytes::mib(64)), "cgroups/mem")]
+            {
                 let error = within(job.update(asked)).await.expect_err("nobody would set it");
                 assert_eq!(error.kind(), ErrorKind::InvalidRequest, "{error}");
                 assert!(error.to_string().contains(isolator), "{error}");
                 assert_eq!(pids(&job).await, [11], "nothing of it is set");
             }
-            within(job.update(some(None, None))).await.expect("it is on");
+            within(job.update(some)).await.expect("it is on");
             assert_eq!(pids(&job).await, [6]);
             within(job.destroy()).await.expect("destroyed");
         },
@@ -165,7 +164,7 @@ fn a_limit_below_what_is_in_use_is_a_conflict_and_changes_nothing() {
         let line = "x=$(yes | head -c 25165824); echo up > $DOOR; \
                     while :; do read y < /dev/null; sleep 1; done";
         let (job, _door, _) = scene.up(scene.spec("full", line).memory(Bytes::mib(200))).await;
-        let lower = Resources { memory: Some(Bytes::mib(8)), ..Resources::default() };
+        let lower = Resources::default().memory(Bytes::mib(8));
         let error = within(job.update(lower)).await.expect_err("more is in use");
         assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
         assert_eq!(memory(&job).await, [200 << 20]);
@@ -183,7 +182,7 @@ fn a_limit_that_was_moved_is_the_one_that_is_told() {
         rustix::fs::mknodat(rustix::fs::CWD, &go, rustix::fs::FileType::Fifo, mode, 0)
             .expect("the world can be written");
         let (job, _door, _) = scene.up(scene.spec("shrunk", &line).memory(Bytes::mib(64))).await;
-        let lower = Resources { memory: Some(Bytes::mib(16)), ..Resources::default() };
+        let lower = Resources::default().memory(Bytes::mib(16));
         within(job.update(lower)).await.expect("little is in use");
         std::fs::write(&go, "go\n").expect("the payload reads it");
         let end = within(job.wait()).await.expect("it was launched");

@@ -20,12 +20,15 @@ const SANDBOX: &str = "/mnt/mesos/sandbox";
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 fn executor() -> ExecutorInfo {
-    let (framework_id, executor_id, agent_id) = ("fw-1".into(), "ex-1".into(), "S0".into());
-    ExecutorInfo { framework_id, executor_id, agent_id, ..ExecutorInfo::default() }
+    let mut executor = ExecutorInfo::default();
+    executor.framework_id = "fw-1".into();
+    executor.executor_id = "ex-1".into();
+    executor.agent_id = "S0".into();
+    executor
 }
 
 fn task(command: CommandInfo) -> TaskInfo {
-    TaskInfo { task_id: "task-1".into(), name: "a task".into(), command }
+    TaskInfo::new("task-1", command)
 }
 
 /// An agent that has everything to tell.
@@ -95,12 +98,10 @@ fn on_host(id: &str) -> ContainerSpec {
 #[test]
 fn an_executor_is_told_all_that_mesos_tells_and_nothing_of_the_agents_own() {
     embedded_with(talkative, async |scene| {
-        let own = ExecutorInfo {
-            checkpoint: true,
-            shutdown_grace_period: Some(Duration::from_millis(1500)),
-            authentication_token: Some(Secret::new("tok.en")),
-            ..executor()
-        };
+        let mut own = executor();
+        own.checkpoint = true;
+        own.shutdown_grace_period = Some(Duration::from_millis(1500));
+        own.authentication_token = Some(Secret::new("tok.en"));
         let spec =
             |spec: ContainerSpec| spec.executor(own.clone()).env("OWN", "caller").command(["env"]);
         let seen = scene.output(spec(on_host("on-host"))).await;
@@ -198,28 +199,16 @@ fn a_command_executor_works_on_the_host_and_its_task_in_the_image() {
         std::fs::create_dir(&data).expect("ours");
         write(&data.join("file"), "of a volume", 0o644);
         write(&data.join("uri"), "fetched for the task\n", 0o644);
-        let uri = Uri {
-            value: data.join("uri").display().to_string(),
-            executable: false,
-            extract: false,
-            output_file: Some("fetched".to_owned()),
-        };
-        let command = CommandInfo {
-            value: Some("/bin/true".to_owned()),
-            environment: [("OWN".to_owned(), "task".to_owned())].into(),
-            user: Some("user".to_owned()),
-            uris: vec![uri],
-            ..CommandInfo::default()
-        };
+        let uri = Uri::new(data.join("uri").display().to_string()).packed().output_file("fetched");
+        let mut command = CommandInfo::program(["/bin/true"]);
+        command.environment.insert("OWN".to_owned(), "task".to_owned());
+        command.user = Some("user".to_owned());
+        command.uris.push(uri);
         let spec = in_image(scene, "a")
             .command([program.as_str(), "--own=1"])
             .env("OWN", "executor")
             .working_directory("/tmp")
-            .volume(longshore::model::Volume {
-                source: data,
-                target: "/data".into(),
-                read_only: true,
-            })
+            .volume(longshore::model::Volume::new(data, "/data").read_only())
             .command_task(executor(), task(command));
         let seen = scene.output(spec).await;
         let arguments = said(&seen, "argument");
@@ -262,7 +251,7 @@ fn a_task_has_its_root_whatever_makes_it() {
             write(&root.join("etc/marker"), "of the image", 0o644);
             // Where nothing can be made, it must be there.
             std::fs::create_dir_all(root.join(&SANDBOX[1..])).expect("ours");
-            let command = CommandInfo { value: Some("x".into()), ..CommandInfo::default() };
+            let command = CommandInfo::program(["x"]);
             let spec = in_image(scene, "a").command([program.as_str()]);
             let job = scene.node.launch(spec.command_task(executor(), task(command)));
             within(job.expect("valid").wait()).await.expect("it ran");
@@ -281,7 +270,7 @@ fn a_task_has_its_root_whatever_makes_it() {
 #[test]
 fn the_status_of_a_command_executor_shows_its_tasks_root_as_the_task_sees_it() {
     embedded(async |scene| {
-        let command = CommandInfo { value: Some("x".into()), ..CommandInfo::default() };
+        let command = CommandInfo::program(["x"]);
         let spec = in_image(scene, "a").command(["sh", "-c", "sleep 1000", "sh"]);
         let job = scene.node.launch(spec.command_task(executor(), task(command))).expect("valid");
         within(job.running()).await.expect("it runs");
@@ -302,6 +291,8 @@ fn what_the_image_says_is_told_to_the_command_executor() {
         let spec = |id: &str, command| {
             image(id).command([program.as_str()]).command_task(executor(), task(command))
         };
+        let mut arguments = CommandInfo::default();
+        arguments.arguments = vec!["-c".into(), "x".into()];
         for (id, command, told) in [
             (
                 "cmd",
@@ -310,15 +301,11 @@ fn what_the_image_says_is_told_to_the_command_executor() {
             ),
             (
                 "arguments",
-                CommandInfo { arguments: vec!["-c".into(), "x".into()], ..CommandInfo::default() },
+                arguments,
                 Some(r#"--task_command={"arguments":["sh","-c","x"],"shell":false,"value":"sh"}"#),
             ),
             // Its own, which the executor has from whoever sent the task.
-            (
-                "own",
-                CommandInfo { value: Some("/bin/true".into()), ..CommandInfo::default() },
-                None,
-            ),
+            ("own", CommandInfo::program(["/bin/true"]), None),
         ] {
             // The image has none of the files that the rest of the script reads.
             let end = scene.end(spec(id, command)).await;
@@ -336,7 +323,8 @@ fn what_the_image_says_is_told_to_the_command_executor() {
             scene.node.remove(&id).await.expect("it has ended");
         }
         // Nothing to run for the task is found out before anything is started.
-        let nothing = CommandInfo { shell: true, ..CommandInfo::default() };
+        let mut nothing = CommandInfo::default();
+        nothing.shell = true;
         let error = scene.node.launch(spec("nothing", nothing)).expect_err("refused");
         assert_eq!(error.kind(), ErrorKind::InvalidRequest);
     });
@@ -346,7 +334,8 @@ fn what_the_image_says_is_told_to_the_command_executor() {
 fn a_command_executor_without_an_image_is_told_nothing_it_does_not_need() {
     embedded(async |scene| {
         let program = install(&scene.world);
-        let command = CommandInfo { user: Some("1234:56".to_owned()), ..CommandInfo::default() };
+        let mut command = CommandInfo::default();
+        command.user = Some("1234:56".to_owned());
         let spec = on_host("a").command([program.as_str(), "--own"]).user("root");
         let spec = spec.working_directory("/etc");
         let seen = scene.output(spec.command_task(executor(), task(command))).await;
@@ -373,7 +362,7 @@ fn no_link_of_a_tasks_image_leads_to_the_host() {
         std::fs::remove_dir(root.join("dev")).expect("ours");
         std::os::unix::fs::symlink(&outside, root.join("dev")).expect("a link");
         std::os::unix::fs::symlink(&outside, root.join("mnt")).expect("a link");
-        let command = CommandInfo { value: Some("x".into()), ..CommandInfo::default() };
+        let command = CommandInfo::program(["x"]);
         let spec = in_image(scene, "a").command([program.as_str()]);
         let end = scene.run(spec.command_task(executor(), task(command))).await;
         assert!(end.termination.is_some(), "it ran: {end:?}");
@@ -387,8 +376,8 @@ fn no_link_of_a_tasks_image_leads_to_the_host() {
 fn a_task_whose_user_the_image_has_not_is_refused_before_its_executor_runs() {
     embedded(async |scene| {
         let program = install(&scene.world);
-        let command = CommandInfo { user: Some("nobody-here".into()), ..CommandInfo::default() };
-        let command = CommandInfo { value: Some("x".into()), ..command };
+        let mut command = CommandInfo::program(["x"]);
+        command.user = Some("nobody-here".into());
         let spec = in_image(scene, "a").command([program.as_str()]);
         let end = scene.run(spec.command_task(executor(), task(command))).await;
         let failure = end.failure.expect("it never ran");

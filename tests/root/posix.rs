@@ -149,11 +149,7 @@ fn stop_destroy_and_another_user_work_through_the_handle() {
             let spec = host("nobody", "id -u; id -g; echo mine > file; stat -c %u:%a file stdout");
             let printed = scene.output(spec.user("65534:65534")).await;
             assert_eq!(printed, "65534\n65534\n65534:644\n65534:644\n");
-            let spec = host("own", "id -u").rlimit(Rlimit {
-                kind: RlimitKind::Nofile,
-                soft: Some(50),
-                hard: None,
-            });
+            let spec = host("own", "id -u").rlimit(Rlimit::new(RlimitKind::Nofile, Some(50)));
             let error = scene.node.launch(spec).expect_err("posix/rlimits is not on");
             assert_eq!(error.kind(), ErrorKind::InvalidRequest);
             let image = scene.spec("image", "true");

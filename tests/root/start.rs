@@ -11,7 +11,7 @@ use longshore::config::Config;
 use longshore::error::{ErrorKind, Stage};
 use longshore::events::EventKind;
 use longshore::launcher::Lifetime;
-use longshore::model::{Cause, ContainerId, State};
+use longshore::model::{Cause, ContainerId, State, Volume};
 use longshore::paths::Paths;
 use longshore::{Containerizer, Containers};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
@@ -142,11 +142,7 @@ fn embed(lifetime: Lifetime) -> ! {
         let image = format!("rootfs:{}", directory.join("root").display());
         let spec = longshore::spec::ContainerSpec::image(&id.to_string(), &image).expect("valid");
         let spec = spec.shell(SLEEP).env("DOOR", format!("/doors/{id}"));
-        let _running = node.launch(spec.volume(longshore::model::Volume {
-            source: directory.join("doors"),
-            target: "/doors".into(),
-            read_only: false,
-        }));
+        let _running = node.launch(spec.volume(Volume::new(directory.join("doors"), "/doors")));
     }
     // Until we are killed, or whoever started us is gone.
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink()).expect("a pipe can be read");

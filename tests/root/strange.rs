@@ -81,7 +81,7 @@ impl Isolator for Ledger {
         limited.then(|| -> Watch {
             let message = "the ledger is full: no ports are left".to_owned();
             let resource = LimitedResource::Ports;
-            Box::pin(async move { Ok(Limitation { resource, limit: Some(3), message }) })
+            Box::pin(async move { Ok(Limitation::new(resource, Some(3), message)) })
         })
     }
 

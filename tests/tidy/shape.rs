@@ -138,3 +138,61 @@ fn examples_fit_on_a_page_or_two() {
         .collect();
     report(&findings, "show one thing; what an example needs many lines for, the library lacks");
 }
+
+/// Where what programs give and read is defined, as the beginning of the path.
+const GIVEN_AND_READ: &[&str] =
+    &["src/model/", "src/events", "src/error.rs", "src/spec", "src/config"];
+
+/// Types that need not grow, and why.
+const COMPLETE: &[(&str, &str)] = &[
+    ("Rootfs", "a directory or a mount: an isolator has to know which"),
+    ("PreExecCommand", "given by isolators; has constructors"),
+    ("Command", "execve(2) takes no more"),
+    ("MountFlags", "given by isolators from its default"),
+    ("Mount", "given by isolators; where, whence and how"),
+    ("DeviceNode", "mknod(2) takes no more"),
+    ("CapabilitySets", "capabilities(7) has no more that we set"),
+    ("Start", "given by agents that bring their own numbering"),
+    ("Update", "given by agents that bring their own numbering"),
+    ("Moment", "two clocks"),
+];
+
+#[test]
+fn what_programs_give_and_read_can_grow() {
+    let mut findings = Vec::new();
+    let mut excepted = std::collections::BTreeSet::new();
+    let ours = |source: &Source| GIVEN_AND_READ.iter().any(|at| source.path.starts_with(at));
+    for source in sources().into_iter().filter(ours) {
+        for (index, line) in source.shipped() {
+            let rest = line.code.strip_prefix("pub ").unwrap_or_default();
+            let (kind, rest) = rest.split_once(' ').unwrap_or_default();
+            let name: String = rest.chars().take_while(|c| c.is_alphanumeric()).collect();
+            let open = match kind {
+                "enum" => true,
+                "struct" => has_public_field(&source.lines[index + 1..]) && rest.ends_with('{'),
+                _ => false,
+            };
+            let marked = attributes(&source.lines[..index])
+                .any(|line| line.code.starts_with("#[non_exhaustive]"));
+            if open && !marked && !COMPLETE.iter().any(|(complete, _)| *complete == name) {
+                findings.push(format!("{}: {name}", source.at(index)));
+            }
+            excepted.extend(Some(name).filter(|_| open && !marked));
+        }
+    }
+    let idle = COMPLETE.iter().filter(|(name, _)| !excepted.contains(*name));
+    findings.extend(idle.map(|(name, _)| format!("{name} is in the table for nothing")));
+    report(&findings, "mark it `#[non_exhaustive]` and give it a constructor, or say why not");
+}
+
+/// Of a struct whose name stands on the line before.
+fn has_public_field(lines: &[Line]) -> bool {
+    let mut inside = lines.iter().take_while(|line| line.code != "}");
+    inside.any(|line| line.code.starts_with("    pub "))
+}
+
+/// The lines of attributes and comments before an item, from its name upwards.
+fn attributes(lines: &[Line]) -> impl Iterator<Item = &Line> {
+    let blank = |line: &&Line| line.text.is_empty() || line.code == "}";
+    lines.iter().rev().take_while(move |line| !blank(line))
+}

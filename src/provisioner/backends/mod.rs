@@ -118,6 +118,7 @@ pub fn find(name: &str) -> Result<&'static dyn Backend, BackendError> {
 
 /// Why there is no root file system, or why one stays.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum BackendError {
     /// There is no such backend.
     #[error("unknown backend {0:?}")]

@@ -11,6 +11,7 @@ use crate::provisioner::layer::LayerError;
 
 /// Why the store has no answer.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StoreError {
     /// The reference names no image that there could be.
     #[error("image {reference:?}: {reason}")]

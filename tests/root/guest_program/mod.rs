@@ -110,11 +110,8 @@ impl<'a> Guest<'a> {
         let owned = "1000 750\n1000 644\n1000 644\n";
         let user = self.expect(in_image(&id("user")).shell(line).user("user"), 0, owned);
         let user_host = self.expect(on_host(&id("user-host")).shell(line).user("1000"), 0, owned);
-        let shown = Volume {
-            source: root_of(self.world).join("etc/passwd"),
-            target: "/new/deep/file".into(),
-            read_only: true,
-        };
+        let source = root_of(self.world).join("etc/passwd");
+        let shown = Volume::new(source, "/new/deep/file").read_only();
         let line = "stat -c %a /new /new/deep; head -n 1 /new/deep/file | cut -d: -f1";
         let spec = in_image(&id("volume")).volume(shown).shell(line);
         let volume = self.expect(spec, 0, "755\n755\nroot\n");
