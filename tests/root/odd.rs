@@ -41,7 +41,8 @@ fn what_a_payload_leaves_behind_goes_with_it_also_without_a_namespace_for_proces
 #[test]
 fn a_payload_that_forks_without_end_or_has_stopped_itself_can_be_destroyed() {
     embedded(async |scene| {
-        let line = "echo up > $DOOR; while :; do sleep 1000 & done";
+        // A shell that cannot fork any more ends; this one stays.
+        let line = "trap 'exec sleep 1000' EXIT; echo up > $DOOR; while :; do sleep 1000 & done";
         let (job, _door, _) = scene.up(scene.spec("bomb", line).pids(200)).await;
         within(job.destroy()).await.expect("destroyed");
         // The stop's signal may come before it has stopped itself.
