@@ -170,24 +170,31 @@ impl ContainerSpec {
     }
 
     /// Sets a variable in the payload's environment; wins over the image's.
+    ///
+    /// Shape: a name without `=`, neither with a NUL byte. Source: environ(7).
     pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.config.command.environment.insert(name.into(), value.into());
         self
     }
 
     /// Runs the payload as this user: name, uid, or `user:group`; over the image's `USER`.
+    ///
+    /// A name must be in the image's `/etc/passwd`, a number need not. Errors, of the launch:
+    /// `InvalidRequest` (no such user or group). Source: passwd(5), OCI image specification, `config.User`.
     pub fn user(mut self, user: impl Into<String>) -> Self {
         self.config.command.user = Some(user.into());
         self
     }
 
-    /// Fetches something into the sandbox first.
+    /// Fetches something into the sandbox first, within [`limits::FETCH`](crate::limits::FETCH). `file:` and,
+    /// with the feature `registry`, `http:` and `https:`.
     pub fn uri(mut self, uri: Uri) -> Self {
         self.config.command.uris.push(uri);
         self
     }
 
-    /// Where the payload starts, in the container.
+    /// Where the payload starts, in the container: absolute, and there; chdir(2). Without one it is the image's,
+    /// else `/`; without an image, and for executors, the sandbox.
     pub fn working_directory(mut self, directory: impl Into<PathBuf>) -> Self {
         self.config.working_directory = Some(directory.into());
         self
@@ -209,37 +216,48 @@ impl ContainerSpec {
         self
     }
 
-    /// When to ask the registry.
+    /// When to ask the registry; [`PullPolicy::Missing`] unless set.
     pub fn pull(mut self, policy: PullPolicy) -> Self {
         self.config.pull = policy;
         self
     }
 
-    /// CPUs, as shares and as the quota: 1.5 is one and a half.
+    /// CPUs, as shares and as the quota: 1.5 is one and a half. Above 0, at most
+    /// [`limits::CPUS_MAX`](crate::limits::CPUS_MAX).
+    ///
+    /// Needs `cgroups/cpu`. Source: kernel `cgroup-v2.rst` (`cpu.max`, `cpu.weight`), `sched-bwc.rst`
+    /// (`cpu.cfs_quota_us`).
     pub fn cpus(mut self, cpus: f64) -> Self {
         self.config.resources.cpus = Some(cpus);
         self
     }
 
-    /// The hard memory limit, exactly.
+    /// The hard memory limit, exactly, swap included where the kernel counts it; at least
+    /// [`limits::MEMORY_LIMIT_MIN`](crate::limits::MEMORY_LIMIT_MIN) bytes.
+    ///
+    /// Needs `cgroups/mem`. Source: kernel `cgroup-v2.rst` (`memory.max`), `cgroup-v1/memory.rst`.
     pub fn memory(mut self, limit: Bytes) -> Self {
         self.config.resources.memory = Some(limit);
         self
     }
 
     /// Processes and threads of the payload, 1 to [`limits::PIDS_MAX`](crate::limits::PIDS_MAX).
+    ///
+    /// Needs `cgroups/pids`. Source: kernel `cgroup-v2.rst` (`pids.max`).
     pub fn pids(mut self, limit: u64) -> Self {
         self.config.resources.pids = Some(limit);
         self
     }
 
-    /// A resource limit of setrlimit(2).
+    /// A resource limit of setrlimit(2), in the kernel's unit of its kind; `None` is unlimited. Needs
+    /// `posix/rlimits`.
     pub fn rlimit(mut self, rlimit: Rlimit) -> Self {
         self.config.rlimits.push(rlimit);
         self
     }
 
-    /// Grants a capability beyond the default set: `CAP_NET_ADMIN`.
+    /// Grants a capability beyond the default set: `CAP_NET_ADMIN`, or `NET_ADMIN`; `ALL` grants all that this
+    /// process has. Needs `linux/capabilities`. Source: capabilities(7).
     pub fn capability_add(mut self, name: impl Into<String>) -> Self {
         self.config.capabilities_add.push(name.into());
         self
@@ -251,19 +269,22 @@ impl ContainerSpec {
         self
     }
 
-    /// Shows a path of the host in the container.
+    /// Shows a path of the host in the container: absolute on the host; in the container absolute, or below
+    /// the sandbox. Needs `filesystem/linux`. Source: mount(2), `MS_BIND`.
     pub fn volume(mut self, volume: Volume) -> Self {
         self.config.volumes.push(volume);
         self
     }
 
-    /// A label; returned by snapshots, events and status.
+    /// A label; returned by snapshots, events and status. All names and values together at most
+    /// [`limits::LABELS_BYTES_MAX`](crate::limits::LABELS_BYTES_MAX) bytes.
     pub fn label(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.config.labels.insert(name.into(), value.into());
         self
     }
 
-    /// Opaque bytes of the caller; returned by snapshots, events and status.
+    /// Opaque bytes of the caller, at most [`limits::CALLER_DATA_MAX`](crate::limits::CALLER_DATA_MAX); returned by
+    /// snapshots, events and status, in JSON as base64.
     pub fn data(mut self, data: impl Into<Vec<u8>>) -> Self {
         self.config.data = data.into();
         self
@@ -287,13 +308,13 @@ impl ContainerSpec {
         self
     }
 
-    /// The signal of a graceful stop, over the image's `StopSignal`.
+    /// The signal of a graceful stop, 1 to 64, over the image's `StopSignal`. Source: signal(7).
     pub fn stop_signal(mut self, signal: i32) -> Self {
         self.config.stop_signal = Some(signal);
         self
     }
 
-    /// Stops the container when it has run this long.
+    /// Stops the container, with the usual grace, when it has been `RUNNING` this long; not zero.
     pub fn timeout(mut self, after: Duration) -> Self {
         self.config.timeout = Some(after);
         self
