@@ -13,7 +13,6 @@ use super::rooms::{Lane, Rooms};
 use super::supervisor::actor::{Assignment, Origin, Supervisor};
 use super::supervisor::messages::Wait;
 use super::supervisor::state::Why;
-use crate::checkpoint;
 use crate::events::{EventHub, WallTime};
 use crate::limits;
 use crate::model::{ContainerConfig, ContainerId, Failure};
@@ -146,10 +145,8 @@ impl Containerizer {
     fn rescue(&mut self, cx: &mut Cx<Self>, config: Arc<ContainerConfig>, exit: &Exit) {
         let id = config.container_id.clone();
         tracing::error!(container = %id, %exit, "the supervisor is lost; its container is destroyed");
-        let path = self.rooms.paths.checkpoint(&id);
-        let reading = cx.blocking("bulk", "read checkpoint", move |_| {
-            checkpoint::read::<checkpoint::ContainerV1>(&path)
-        });
+        let (files, of) = (Arc::clone(&self.rooms.files), id.clone());
+        let reading = cx.blocking("bulk", "read checkpoint", move |_| files.checkpoint(&of));
         self.rescuing.insert(id.clone(), Vec::new());
         cx.when("rescue", reading, move |containerizer: &mut Self, cx, read| {
             let found = read.ok().and_then(Result::ok).flatten();
