@@ -134,6 +134,16 @@ macro_rules! pieces {
 pub(super) const PIECES: [PieceNames; 3] = pieces!["first", "apart", "last"];
 pub(super) const APART: &str = "apart";
 
+impl Piece {
+    /// What is done after the cleanup is never undone.
+    fn comes_in_time(&self, id: &ContainerId, did: &str) {
+        let mut state = self.host.lock();
+        if state.cleaned.contains(&(self.names.name, id.clone())) {
+            state.note_wrong(format!("{} {did} {id} after its cleanup", self.names.name));
+        }
+    }
+}
+
 fn host_error(failure: Failure) -> IsolatorError {
     IsolatorError::Conflict(failure.message)
 }
@@ -157,12 +167,7 @@ impl DynIsolator for Piece {
         _: &LaunchContext,
     ) -> Result<(LaunchInfo, Vec<u8>), IsolatorError> {
         let call = (self.names.prepare, Stage::Prepare);
-        {
-            let mut state = self.host.lock();
-            if state.cleaned.contains(&(self.names.name, id.clone())) {
-                state.note_wrong(format!("{} prepared {id} after its cleanup", self.names.name));
-            }
-        }
+        self.comes_in_time(id, "prepared");
         self.host.hold(call, id, self.names.name).map_err(host_error)?;
         Ok((LaunchInfo::default(), self.names.name.into()))
     }
@@ -173,6 +178,7 @@ impl DynIsolator for Piece {
         container: &[u8],
         _: InitPid,
     ) -> Result<Vec<u8>, IsolatorError> {
+        self.comes_in_time(id, "isolated");
         let passed = self.host.pass(self.names.isolate, Stage::Isolate, id);
         passed.map(|()| container.to_vec()).map_err(host_error)
     }
