@@ -69,10 +69,17 @@ impl Containerizer {
         }
     }
 
-    fn supervise(&mut self, cx: &Cx<Self>, config: Arc<ContainerConfig>, origin: Origin) {
+    /// On the lane that has served it so far, if one has: there its undoing queues behind its doing.
+    fn supervise(
+        &mut self,
+        cx: &Cx<Self>,
+        config: Arc<ContainerConfig>,
+        origin: Origin,
+        lane: Option<usize>,
+    ) {
         let id = config.container_id.clone();
         let buried = matches!(&origin, Origin::Orphan { why: Why::Orphaned, .. });
-        let index = self.choose_lane(cx);
+        let index = lane.unwrap_or_else(|| self.choose_lane(cx));
         let lane = self.lanes[index].0.clone();
         self.spawned += 1;
         let (rooms, assigned) = (Arc::clone(&self.rooms), Arc::clone(&config));
@@ -142,7 +149,8 @@ impl Containerizer {
     }
 
     /// The supervisor broke: what it had done is undone from what it had written down.
-    fn rescue(&mut self, cx: &mut Cx<Self>, config: Arc<ContainerConfig>, exit: &Exit) {
+    fn rescue(&mut self, cx: &mut Cx<Self>, living: Living, lane: usize, exit: &Exit) {
+        let config = living.config;
         let id = config.container_id.clone();
         tracing::error!(container = %id, %exit, "the supervisor is lost; its container is destroyed");
         let (files, of) = (Arc::clone(&self.rooms.files), id.clone());
@@ -156,7 +164,7 @@ impl Containerizer {
             };
             let init = init.map(|(pid, start_time)| crate::launcher::InitPid { pid, start_time });
             let origin = Origin::Orphan { init, remembered, why: Why::Lost };
-            containerizer.supervise(cx, config, origin);
+            containerizer.supervise(cx, config, origin, Some(lane));
             for waiter in containerizer.rescuing.remove(&id).into_iter().flatten() {
                 waiter.set(containerizer.living.get(&id).map(|living| living.pid.clone()));
             }
@@ -176,7 +184,7 @@ impl Process for Containerizer {
             Exit::Normal => self.ended(id, living.buried),
             Exit::Failed(_) | Exit::Panicked(_) | Exit::Killed(_) if self.closed => {}
             Exit::Failed(_) | Exit::Panicked(_) | Exit::Killed(_) => {
-                self.rescue(cx, living.config, why);
+                self.rescue(cx, living, lane, why);
                 self.rescuing.entry(id).or_default().extend(waiting);
                 return;
             }
@@ -193,7 +201,7 @@ impl Handler<Launch> for Containerizer {
             // Nothing of it exists; whoever waits for it learns that it is not known.
             self.rooms.reserved.remove(&config.container_id);
         } else {
-            self.supervise(cx, config, Origin::Launch);
+            self.supervise(cx, config, Origin::Launch, None);
         }
         Reply::Now(())
     }
@@ -227,7 +235,7 @@ impl Handler<Bury> for Containerizer {
         let id = config.container_id.clone();
         self.rooms.reserved.insert(id.clone(), None);
         let origin = Origin::Orphan { init, remembered, why: Why::Orphaned };
-        self.supervise(cx, config, origin);
+        self.supervise(cx, config, origin, None);
         match self.living.get(&id) {
             Some(living) => Reply::Later(living.pid.dispatch(Wait, limits::SHUTDOWN)),
             None => Reply::promised().1,

@@ -1,6 +1,7 @@
 //! The rooms around the containerizer, as actors over the fake host: they take what the real ones take,
 //! in the same order, and do what takes time beside their turns where the real ones do.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use longshore_actors::{Clock, Cx, Handler, Message, Process, Promise, Reply};
@@ -21,16 +22,18 @@ use crate::provisioner::messages::{ProgressSink, Provision, Unprovision};
 pub(super) struct Room {
     host: Host,
     figures: u64,
+    /// Containers whose image is on its way; an unprovision withdraws it.
+    pulling: BTreeSet<ContainerId>,
 }
 
 impl Room {
     pub(super) fn new(host: Host, figures: u64) -> Self {
-        Self { host, figures }
+        Self { host, figures, pulling: BTreeSet::new() }
     }
 
     /// Answers when the delay of the host's dice is over, or `withdrawn` if nobody waits any more.
     fn later<T: Send + 'static>(
-        &self,
+        &mut self,
         cx: &mut Cx<Self>,
         (name, stage): (&'static str, Stage),
         id: &ContainerId,
@@ -38,6 +41,8 @@ impl Room {
     ) -> Reply<Result<T, Failure>> {
         let Some(delay) = self.host.delay(name, id) else { return Reply::Now(work(&self.host)) };
         let (promise, reply): (Promise<Result<T, Failure>>, _) = Reply::promised();
+        self.pulling.insert(id.clone());
+        let id = id.clone();
         let (over, discarded) = (cx.runtime().clock().after(delay), promise.discarded());
         let waiting = async move {
             tokio::select! {
@@ -49,7 +54,8 @@ impl Room {
         cx.run(name, waiting, move |room: &mut Self, _, ()| {
             let kind = ErrorKind::Discarded;
             let message = format!("{name} was withdrawn");
-            let answer = match promise.is_discarded() {
+            let withdrawn = !room.pulling.remove(&id) || promise.is_discarded();
+            let answer = match withdrawn {
                 true => Err(Failure { stage, kind, errno: None, message }),
                 false => work(&room.host),
             };
@@ -102,6 +108,7 @@ async fn tell(clock: Clock, sink: ProgressSink, total: u64) {
 
 impl Handler<Unprovision> for Room {
     fn handle(&mut self, m: Unprovision, _: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
+        self.pulling.remove(&m.container_id);
         Reply::Now(self.host.let_go("unprovision", &m.container_id, "rootfs"))
     }
 }

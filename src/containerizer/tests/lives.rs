@@ -10,10 +10,12 @@ use longshore_actors::{Fate, Match, Schedule, Search, Simulation};
 
 use super::simulated::{Life, Wrong, builder};
 use super::world::{Isolators, World};
-use crate::containerizer::supervisor::messages::{AwaitRunning, Destroy, GetUsage, Stop, Wait};
+use crate::containerizer::supervisor::messages::{
+    AwaitRunning, Destroy, GetUsage, SetResources, Signal, Stop, Wait,
+};
 use crate::events::{Notice, Since};
 use crate::limits;
-use crate::model::{ContainerId, Limitation, LimitedResource};
+use crate::model::{ContainerId, Limitation, LimitedResource, Resources};
 
 /// Seeds of each scenario where nothing else is said.
 const SEEDS: u64 = 40;
@@ -223,12 +225,82 @@ fn one_id_has_one_life_after_the_other() {
             life.settle()?;
             let log = life.lines();
             expect("not ended", &log, life.has_ended(&a()))?;
-            let forgotten = sim.block_on(life.forget(&a()).result());
-            expect("not forgotten", &log, matches!(forgotten, Ok(Ok(()))))?;
+            expect("not forgotten", &log, life.acknowledge(&a()))?;
             life.check()?;
         }
         life.end_and_shut_down()
     });
+}
+
+/// Whether supervisors break.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Supervisors {
+    Break,
+    /// Where messages are late, one of a broken supervisor would be overtaken by those of its successor,
+    /// which no message is on threads.
+    Live,
+}
+
+/// Anybody does anything at any time to two ids.
+fn anything(life: &Life<'_>, supervisors: Supervisors) -> Wrong {
+    life.expect_faults();
+    let ids = [a(), World::id("b")];
+    for _ in 0..12 {
+        let id = &ids[life.below(2)];
+        match life.below(11) {
+            0 | 1 => life.launch_if_free(id.as_str()),
+            2 => life.demand(id, Destroy),
+            3 => life.demand(id, Stop { signal: Some(10), grace: Duration::from_secs(5) }),
+            4 => life.host.exit(id, 0),
+            5 => drop(life.ask(id, SetResources { resources: Resources::default() })),
+            6 => drop(life.ask(id, GetUsage)),
+            7 => drop(life.acknowledge(id)),
+            8 if supervisors == Supervisors::Break => {
+                life.runtime.filter().on(Match::any().label("Signal").nth(1), Fate::Panic);
+                drop(life.ask(id, Signal { signal: 12 }));
+            }
+            8 | 9 => life.settle()?,
+            _ => life.advance(Duration::from_secs(life.below(100) as u64))?,
+        }
+        life.steps(life.below(60));
+        life.observe()?;
+    }
+    life.settle()
+}
+
+#[test]
+fn whatever_anybody_does_at_any_time_everything_that_was_begun_is_undone() {
+    check(|sim| {
+        let life = Life::new(sim);
+        life.roll(0.05);
+        anything(&life, Supervisors::Break)?;
+        life.end_and_shut_down()
+    });
+    check(|sim| {
+        let life = Life::new(sim);
+        life.roll(0.05);
+        life.lose(&HOPS, "*", 0.05);
+        life.lose(&ISOLATORS, "*", 0.05);
+        anything(&life, Supervisors::Live)?;
+        life.end_and_shut_down()
+    });
+    Search::new(builder()).seeds(seeds()).hurried(10).check(|sim| {
+        let life = Life::new(sim);
+        life.roll(0.02);
+        anything(&life, Supervisors::Break)?;
+        life.end()
+    });
+}
+
+/// A destroy while the isolators, who take their time, prepare; `broken.rs` breaks what it meets.
+pub(super) fn prepared_when_destroyed(sim: &Simulation) -> Wrong {
+    let life = Life::with(sim, Isolators::Fake, 0);
+    // No trouble, but delays.
+    life.roll(0.0);
+    life.launch("a");
+    life.some_steps();
+    life.demand(&a(), Destroy);
+    life.advance(Duration::from_secs(30))
 }
 
 #[test]

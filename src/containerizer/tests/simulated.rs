@@ -2,7 +2,7 @@
 //! has settled.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +16,8 @@ use super::host::{Dice, Host};
 use super::memory::{Memory, PIECES};
 use super::world::{Isolators, Parts, Plan, World, line};
 use crate::containerizer::supervisor::actor::Supervisor;
-use crate::containerizer::supervisor::messages::{Conclusion, Destroy};
-use crate::events::{Event, EventKind, Notice, Since, Subscription};
+use crate::containerizer::supervisor::messages::{Conclusion, Destroy, Wait};
+use crate::events::{Event, EventKind, Notice, Since, Snapshot, Subscription};
 use crate::isolators::actor::apart::{CALLS, WATCHES};
 use crate::limits;
 use crate::model::{ContainerConfig, ContainerId, State};
@@ -51,6 +51,7 @@ pub(super) struct Life<'a> {
     asked: RefCell<Vec<Eventual<Conclusion>>>,
     /// Something may fail: what should be there may be missing.
     faulty: Cell<bool>,
+    isolators: Isolators,
 }
 
 impl Deref for Life<'_> {
@@ -74,7 +75,7 @@ impl<'a> Life<'a> {
         let log = RefCell::new(Log::new(parts.events.subscribe(Since::Now)));
         let random = RefCell::new(sim.random("life"));
         let (asked, faulty) = (RefCell::default(), Cell::new(false));
-        Self { parts, sim, random, log, asked, faulty }
+        Self { parts, sim, random, log, asked, faulty, isolators }
     }
 
     /// Less than `bound`, by the seed.
@@ -114,7 +115,10 @@ impl<'a> Life<'a> {
     pub(super) fn launch_config(&self, config: ContainerConfig) {
         let id = config.container_id.clone();
         self.reserved.insert(id.clone(), None);
-        self.log.borrow_mut().lives.entry(id).or_default().launched = true;
+        let mut log = self.log.borrow_mut();
+        // What was published of its last life is not of this one.
+        log.read(&self.host);
+        log.lives.insert(id, Seen::Launched);
         self.begin(config);
     }
 
@@ -164,6 +168,29 @@ impl<'a> Life<'a> {
         self.asked.borrow_mut().extend(answer);
     }
 
+    /// Forgets `id` as the handle does it: only if it has ended, and when its supervisor has, too.
+    /// False if it is not forgotten.
+    pub(super) fn acknowledge(&self, id: &ContainerId) -> bool {
+        if !self.has_ended(id) {
+            return false;
+        }
+        if self.reserved.contains_key(id) {
+            let waited = self.ask(id, Wait).map(|answer| self.sim.block_on(answer.result()));
+            if waited.is_some_and(|end| end.is_ok_and(|end| end.stuck.is_some())) {
+                return false;
+            }
+        }
+        matches!(self.sim.block_on(self.forget(id).result()), Ok(Ok(())))
+    }
+
+    /// Launches `name` unless the id is in use or its end not acknowledged.
+    pub(super) fn launch_if_free(&self, name: &str) {
+        let id = World::id(name);
+        if !self.reserved.contains_key(&id) && self.events.container(&id).is_none() {
+            self.launch(name);
+        }
+    }
+
     pub(super) fn state(&self, id: &ContainerId) -> Option<State> {
         self.events.container(id)?.state
     }
@@ -175,18 +202,22 @@ impl<'a> Life<'a> {
     /// The events so far, a line each.
     pub(super) fn lines(&self) -> String {
         let mut log = self.log.borrow_mut();
-        // A reader that finds something wrong says so in `check`.
-        let _ = log.read(&self.host);
+        log.read(&self.host);
         log.lines.clone()
     }
 
-    /// What the host holds is what containers own by their published state, and nothing has happened
-    /// that never may.
+    /// Nothing has happened that never may.
+    pub(super) fn observe(&self) -> Wrong {
+        let mut log = self.log.borrow_mut();
+        log.read(&self.host);
+        log.wrong.clone()?;
+        self.host.wrong().first().map_or(Ok(()), |wrong| Err(wrong.clone()))
+    }
+
+    /// What the host holds is what containers own by their published state. True whenever everything
+    /// has settled.
     pub(super) fn check(&self) -> Wrong {
-        self.log.borrow_mut().read(&self.host)?;
-        if let Some(wrong) = self.host.wrong().first() {
-            return Err(wrong.clone());
-        }
+        self.observe()?;
         let ids: Vec<_> = self.log.borrow().lives.keys().cloned().collect();
         ids.iter().try_for_each(|id| self.check_one(id))
     }
@@ -199,7 +230,7 @@ impl<'a> Life<'a> {
             let state = published.map(|state| state.map(State::name));
             Err(format!("{what} of {id}, which is {state:?}"))
         };
-        for (kind, words) in kinds() {
+        for (kind, words) in kinds(self.isolators) {
             for word in words {
                 let (whole, part) =
                     (state.holds(word, id), state.holds(&format!("part of {word}"), id));
@@ -256,7 +287,7 @@ impl<'a> Life<'a> {
             return Err(format!("held at the end: {held:?}"));
         }
         let log = self.log.borrow();
-        let unended = log.lives.iter().find(|(_, life)| life.launched && !life.ended);
+        let unended = log.lives.iter().find(|(_, seen)| **seen == Seen::Launched);
         if let Some((id, _)) = unended {
             return Err(format!("{id} never ended: {}", log.lines));
         }
@@ -294,8 +325,11 @@ enum Kind {
 }
 
 /// The words that the host has for it.
-fn kinds() -> [(Kind, Vec<&'static str>); 4] {
-    let isolated = PIECES.map(|piece| piece.name).to_vec();
+fn kinds(isolators: Isolators) -> [(Kind, Vec<&'static str>); 4] {
+    let isolated = match isolators {
+        Isolators::Fake => vec!["isolated"],
+        Isolators::Chain => PIECES.map(|piece| piece.name).to_vec(),
+    };
     [
         (Kind::Rootfs, vec!["rootfs"]),
         (Kind::Isolated, isolated),
@@ -326,69 +360,68 @@ struct Log {
     seq: u64,
     lines: String,
     lives: BTreeMap<ContainerId, Seen>,
+    /// The first thing that was.
+    wrong: Wrong,
 }
 
-/// What observers have seen of one id.
-#[derive(Debug, Default)]
-struct Seen {
-    launched: bool,
-    ended: bool,
+/// How far the last life of an id has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Launched,
+    Ended,
 }
 
 impl Log {
     fn new(subscription: Subscription) -> Self {
-        Self { subscription, seq: 0, lines: String::new(), lives: BTreeMap::new() }
+        let (lines, lives) = (String::new(), BTreeMap::new());
+        Self { subscription, seq: 0, lines, lives, wrong: Ok(()) }
     }
 
-    fn read(&mut self, host: &Host) -> Wrong {
+    fn read(&mut self, host: &Host) {
         while let Some(notice) = self.subscription.try_next() {
-            match notice {
-                Notice::Event(event) => {
-                    self.follows(event.seq)?;
-                    self.seq = event.seq;
-                    self.lines += &line(&event);
-                    self.event(&event, host)?;
-                }
-                Notice::Lagged(lagged) => {
-                    self.follows(lagged.from_seq)?;
-                    self.seq = lagged.to_seq;
-                    self.lines += "lagged\n";
-                }
-                // What it covers ends where the gap before it does.
-                Notice::Snapshot(snapshot) => {
-                    if snapshot.seq != self.seq {
-                        return Err(format!("a snapshot of {} after {}", snapshot.seq, self.seq));
-                    }
-                    self.snapshot(&snapshot.containers);
-                }
+            let read = match notice {
+                Notice::Event(event) => self.event(&event, host),
+                Notice::Lagged(lagged) => self.goes_on(lagged.from_seq, lagged.to_seq),
+                Notice::Snapshot(snapshot) => self.snapshot(&snapshot),
+            };
+            if self.wrong.is_ok() {
+                self.wrong = read;
             }
         }
-        Ok(())
     }
 
-    fn follows(&self, seq: u64) -> Wrong {
+    /// No number is left out, and none comes twice.
+    fn goes_on(&mut self, from: u64, to: u64) -> Wrong {
         let expected = self.seq + 1;
-        if seq == expected { Ok(()) } else { Err(format!("event {seq}, not {expected}")) }
+        self.seq = to;
+        if from == expected { Ok(()) } else { Err(format!("event {from}, not {expected}")) }
     }
 
-    fn snapshot(&mut self, containers: &[Arc<crate::events::ContainerSnapshot>]) {
-        let ended = containers.iter().filter(|container| container.state.is_none());
-        let ended: BTreeSet<_> = ended.map(|container| container.container_id.clone()).collect();
-        for (id, seen) in &mut self.lives {
-            seen.ended |= ended.contains(id);
+    /// What a snapshot covers ends where the gap before it does.
+    fn snapshot(&mut self, snapshot: &Snapshot) -> Wrong {
+        let ended = snapshot.containers.iter().filter(|container| container.state.is_none());
+        for id in ended.map(|container| &container.container_id) {
+            self.lives.insert(id.clone(), Seen::Ended);
         }
+        if snapshot.seq == self.seq {
+            return Ok(());
+        }
+        Err(format!("a snapshot of {} after {}", snapshot.seq, self.seq))
     }
 
     fn event(&mut self, event: &Event, host: &Host) -> Wrong {
-        let seen = self.lives.entry(event.container_id.clone()).or_default();
-        let relaunched = event.kind == EventKind::Provisioning && event.from.is_none();
-        if seen.ended && !relaunched {
-            return Err(format!("{}after its end", line(event)));
+        self.goes_on(event.seq, event.seq)?;
+        let text = line(event);
+        self.lines += &text;
+        if self.lives.get(&event.container_id) != Some(&Seen::Launched) {
+            return Err(format!("after its end: {text}"));
         }
-        seen.ended = event.kind == EventKind::Terminated;
+        if event.kind == EventKind::Terminated {
+            self.lives.insert(event.container_id.clone(), Seen::Ended);
+        }
         let pid = event.pid.unwrap_or_default();
         if event.kind == EventKind::Running && !host.was_released(pid) {
-            return Err(format!("{}but its init was never released", line(event)));
+            return Err(format!("its init was never released: {text}"));
         }
         Ok(())
     }
