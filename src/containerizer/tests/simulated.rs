@@ -133,7 +133,17 @@ impl<'a> Life<'a> {
 
     /// Some steps, by the seed: up to about as many as a launch takes.
     pub(super) fn some_steps(&self) {
-        self.steps(self.below(300));
+        self.steps(self.below(150));
+    }
+
+    /// Steps until `id` is published as being in `state`; false if it never is.
+    pub(super) fn reaches(&self, id: &ContainerId, state: State) -> bool {
+        while self.state(id) != Some(state) {
+            if !self.sim.step() {
+                return false;
+            }
+        }
+        true
     }
 
     pub(super) fn settle(&self) -> Wrong {
