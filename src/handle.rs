@@ -245,7 +245,12 @@ impl Containerizer {
             // `terminated` is published a moment before the supervisor gives the id back; who acts on
             // the event is not told that there was none.
             Some(_) if self.inner.reserved.contains_key(id) => {
-                self.job(id.clone()).wait().await?;
+                let end = self.job(id.clone()).wait().await?;
+                // What removed its files was not heard of: the next destroy tells of its end again.
+                if !end.remaining.is_empty() {
+                    let message = format!("container {id} is stuck: {}", end.remaining.join("; "));
+                    return Err(Error::new(Stage::Run, ErrorKind::Conflict, message).of(id));
+                }
             }
             Some(_) => {}
         }

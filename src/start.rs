@@ -20,6 +20,7 @@ use crate::config::{Config, DockerRegistry, RootfsMount};
 use crate::containerizer::RunLock;
 use crate::containerizer::actor::Containerizer as ContainerizerActor;
 use crate::containerizer::recorder::actor::Recorder;
+use crate::containerizer::recorder::files::Disk;
 use crate::containerizer::recovery::Looker;
 use crate::containerizer::rooms::{Lane, Reserved, Rooms};
 use crate::error::{self, Error, ErrorKind, Stage};
@@ -269,6 +270,7 @@ impl System<'_> {
         let rooms = Arc::new(Rooms {
             fetch: fetcher.handle(),
             discard: recorder.handle(),
+            files: Arc::new(Disk::new(self.paths.clone())),
             paths: self.paths.clone(),
             owner: match self.config.lifetime {
                 Lifetime::Independent => OwnerV1::Agent,
@@ -289,8 +291,8 @@ impl System<'_> {
     /// One on each lane writes down what its supervisors do; one on a thread of its own removes what
     /// nobody needs any more, which can be a lot.
     fn spawn_recorder(&self, name: String, place: Placement) -> Result<Pid<Recorder>, Error> {
-        let (paths, events) = (self.paths.clone(), self.events.clone());
-        let recorder = Spawn::new(name, move || Recorder::new(paths, events))
+        let (files, events) = (Arc::new(Disk::new(self.paths.clone())), self.events.clone());
+        let recorder = Spawn::new(name, move || Recorder::new(files, events))
             .capacity(limits::RECORDER_MAILBOX)
             .place(place);
         self.runtime.spawn(recorder).map_err(|error| unspawned(&error))

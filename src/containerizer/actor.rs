@@ -12,7 +12,6 @@ use super::recovery::{Left, Orphan, Remains};
 use super::rooms::{Lane, Rooms};
 use super::supervisor::actor::{Assignment, Origin, Supervisor};
 use super::supervisor::state::{Cause, Ending, Why};
-use crate::checkpoint;
 use crate::events::{EventHub, WallTime};
 use crate::limits;
 use crate::model::{ContainerConfig, ContainerId, Failure};
@@ -68,15 +67,17 @@ impl Containerizer {
         }
     }
 
+    /// On the lane that has served it so far, if one has: there its undoing queues behind its doing.
     fn supervise(
         &mut self,
         cx: &Cx<Self>,
         config: Arc<ContainerConfig>,
         origin: Origin,
         remains: Remains,
+        lane: Option<usize>,
     ) {
         let id = config.container_id.clone();
-        let index = self.choose_lane(cx);
+        let index = lane.unwrap_or_else(|| self.choose_lane(cx));
         let lane = self.lanes[index].0.clone();
         self.spawned += 1;
         let (rooms, assigned) = (Arc::clone(&self.rooms), Arc::clone(&config));
@@ -147,19 +148,18 @@ impl Containerizer {
     }
 
     /// The supervisor broke: what it had done is undone from what it had written down.
-    fn rescue(&mut self, cx: &mut Cx<Self>, living: Living, exit: &Exit) {
+    fn rescue(&mut self, cx: &mut Cx<Self>, living: Living, lane: usize, exit: &Exit) {
         let Living { config, remains, .. } = living;
         let id = config.container_id.clone();
         tracing::error!(container = %id, %exit, "the supervisor is lost; its container is destroyed");
-        let path = self.rooms.paths.checkpoint(&id);
-        let reading = cx.blocking("bulk", "read checkpoint", move |_| {
-            checkpoint::read::<checkpoint::ContainerV1>(&path)
-        });
+        let (files, of) = (Arc::clone(&self.rooms.files), id.clone());
+        let reading = cx.blocking("bulk", "read checkpoint", move |_| files.checkpoint(&of));
         self.rescuing.insert(id.clone(), Vec::new());
         cx.when("rescue", reading, move |containerizer: &mut Self, cx, read| {
             let found = read.ok().and_then(Result::ok).flatten();
             let left = Left::of(found, Ending::of(Cause::Wanted(Why::Lost)));
-            containerizer.supervise(cx, config, Origin::Orphan(Box::new(left), None), remains);
+            let origin = Origin::Orphan(Box::new(left), None);
+            containerizer.supervise(cx, config, origin, remains, Some(lane));
             for waiter in containerizer.rescuing.remove(&id).into_iter().flatten() {
                 waiter.set(containerizer.living.get(&id).map(|living| living.pid.clone()));
             }
@@ -179,7 +179,7 @@ impl Process for Containerizer {
             Exit::Normal => self.ended(id, living.remains),
             Exit::Failed(_) | Exit::Panicked(_) | Exit::Killed(_) if self.closed => {}
             Exit::Failed(_) | Exit::Panicked(_) | Exit::Killed(_) => {
-                self.rescue(cx, living, why);
+                self.rescue(cx, living, lane, why);
                 self.rescuing.entry(id).or_default().extend(waiting);
                 return;
             }
@@ -196,7 +196,7 @@ impl Handler<Launch> for Containerizer {
             // Nothing of it exists; whoever waits for it learns that it is not known.
             self.rooms.reserved.remove(&config.container_id);
         } else {
-            self.supervise(cx, config, Origin::Launch, Remains::Record);
+            self.supervise(cx, config, Origin::Launch, Remains::Record, None);
         }
         Reply::Now(())
     }
@@ -229,7 +229,8 @@ impl Handler<Bury> for Containerizer {
         let Orphan { config, left, remains } = orphan;
         self.rooms.reserved.insert(config.container_id.clone(), claim);
         let (promise, reply) = Reply::promised();
-        self.supervise(cx, config, Origin::Orphan(Box::new(left), Some(promise)), remains);
+        let origin = Origin::Orphan(Box::new(left), Some(promise));
+        self.supervise(cx, config, origin, remains, None);
         reply
     }
 }

@@ -7,6 +7,7 @@ use dashmap::DashMap;
 use longshore_actors::{AnyPid, Handle, Placement};
 
 use super::claim::Claim;
+use super::recorder::files::Files;
 use super::recorder::messages::{Conclude, Create, Discard, Publish, Save};
 use crate::checkpoint::OwnerV1;
 use crate::fetcher::messages::Fetch;
@@ -63,6 +64,7 @@ pub(crate) type Reserved = Arc<DashMap<ContainerId, Option<Claim>>>;
 pub(crate) struct Rooms {
     pub(crate) fetch: Handle<Fetch>,
     pub(crate) discard: Handle<Discard>,
+    pub(crate) files: Arc<dyn Files>,
     pub(crate) paths: Paths,
     pub(crate) owner: OwnerV1,
     pub(crate) reserved: Reserved,

@@ -7,9 +7,12 @@
 
 pub(crate) mod apart;
 
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
-use longshore_actors::{Cx, Handler, Pid, Process, Promise, Reply};
+use longshore_actors::{Cx, Handler, Message, Pid, Process, Promise, Reply};
 
 use self::apart::Apart;
 use super::erased::{Made, Whose};
@@ -18,7 +21,7 @@ use super::messages::{
     Measure, MeasureOne, Measured, Prepare, PrepareOne, Prepared, Remembered, Update, UpdateOne,
 };
 use super::{DynIsolator, IsolatorError};
-use crate::error::{Stage, failure};
+use crate::error::{ErrorKind, Stage, failure};
 use crate::limits;
 use crate::messages::flatten;
 use crate::model::{ContainerId, Failure, LaunchInfo};
@@ -192,13 +195,81 @@ impl Link {
 /// Asks the isolators of its lane in turn.
 pub(crate) struct Isolation {
     chain: Chain,
+    /// What is in flight and would have to be undone, by container.
+    doing: BTreeMap<ContainerId, Doing>,
+}
+
+/// What a cleanup comes to.
+type Cleaned = <Cleanup as Message>::Reply;
+
+/// Calls of one container that a cleanup must not overtake, though whoever asked for them has given up:
+/// its deadline has passed, or it broke.
+#[derive(Default)]
+struct Doing {
+    calls: usize,
+    overtaken: Overtaken,
+    waiting: Vec<(Cleanup, Promise<Cleaned>)>,
+}
+
+/// Says that the container is to be cleaned up: what is being done stops at the isolator that it has
+/// come to.
+#[derive(Clone, Default)]
+struct Overtaken(Rc<Cell<bool>>);
+
+impl Overtaken {
+    fn check(&self, stage: Stage) -> Result<(), Failure> {
+        if !self.0.get() {
+            return Ok(());
+        }
+        let message = "the container is being cleaned up".to_owned();
+        Err(Failure { stage, kind: ErrorKind::Discarded, errno: None, message })
+    }
 }
 
 impl Isolation {
     /// `isolators` in table order; `undertakers` take part in no launch, but clean up what isolators
     /// of their name have left of another owner's containers.
     pub(crate) fn new(isolators: Arc<[Link]>, undertakers: Arc<[Link]>) -> Self {
-        Self { chain: Chain { isolators, undertakers } }
+        Self { chain: Chain { isolators, undertakers }, doing: BTreeMap::new() }
+    }
+
+    /// As [`Isolation::later`]; a cleanup of the container waits until it has settled.
+    fn doing<T, F>(
+        &mut self,
+        cx: &mut Cx<Self>,
+        label: &'static str,
+        id: ContainerId,
+        work: impl FnOnce(Chain, Overtaken) -> F,
+    ) -> Reply<Result<T, Failure>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Failure>> + 'static,
+    {
+        let (promise, reply): (Promise<Result<T, Failure>>, _) = Reply::promised();
+        let doing = self.doing.entry(id.clone()).or_default();
+        doing.calls += 1;
+        let work = work(self.chain.clone(), doing.overtaken.clone());
+        cx.run(label, work, move |isolation: &mut Self, cx, answer| {
+            promise.set(answer);
+            isolation.settled(cx, &id);
+        });
+        reply
+    }
+
+    fn settled(&mut self, cx: &mut Cx<Self>, id: &ContainerId) {
+        let Some(doing) = self.doing.get_mut(id) else { return };
+        doing.calls -= 1;
+        if doing.calls > 0 {
+            return;
+        }
+        let waiting = self.doing.remove(id).map(|doing| doing.waiting);
+        for (cleanup, promise) in waiting.into_iter().flatten() {
+            let chain = self.chain.clone();
+            let cleaning = async move { chain.cleanup(cleanup).await };
+            cx.run("cleanup", cleaning, move |_: &mut Self, _, answer| {
+                promise.set(answer);
+            });
+        }
     }
 
     /// Runs `work` beside other containers' work and answers with what it yields.
@@ -219,22 +290,28 @@ impl Process for Isolation {}
 
 impl Handler<Prepare> for Isolation {
     fn handle(&mut self, message: Prepare, cx: &mut Cx<Self>) -> Reply<Result<Prepared, Failure>> {
-        let chain = self.chain.clone();
-        Self::later(cx, "prepare", async move { chain.prepare(message).await })
+        let id = message.context.config.container_id.clone();
+        self.doing(cx, "prepare", id, |chain, overtaken| async move {
+            chain.prepare(message, overtaken).await
+        })
     }
 }
 
 impl Handler<Isolate> for Isolation {
     fn handle(&mut self, message: Isolate, cx: &mut Cx<Self>) -> Reply<Result<Isolated, Failure>> {
-        let chain = self.chain.clone();
-        Self::later(cx, "isolate", async move { chain.isolate(message).await })
+        let id = message.container_id.clone();
+        self.doing(cx, "isolate", id, |chain, overtaken| async move {
+            chain.isolate(message, overtaken).await
+        })
     }
 }
 
 impl Handler<Update> for Isolation {
     fn handle(&mut self, message: Update, cx: &mut Cx<Self>) -> Reply<Result<Remembered, Failure>> {
-        let chain = self.chain.clone();
-        Self::later(cx, "update", async move { chain.update(message).await })
+        let id = message.container_id.clone();
+        self.doing(cx, "update", id, |chain, overtaken| async move {
+            chain.update(message, overtaken).await
+        })
     }
 }
 
@@ -246,7 +323,13 @@ impl Handler<Measure> for Isolation {
 }
 
 impl Handler<Cleanup> for Isolation {
-    fn handle(&mut self, message: Cleanup, cx: &mut Cx<Self>) -> Reply<Result<(), Vec<Failure>>> {
+    fn handle(&mut self, message: Cleanup, cx: &mut Cx<Self>) -> Reply<Cleaned> {
+        if let Some(doing) = self.doing.get_mut(&message.container_id) {
+            doing.overtaken.0.set(true);
+            let (promise, reply) = Reply::promised();
+            doing.waiting.push((message, promise));
+            return reply;
+        }
         let chain = self.chain.clone();
         Self::later(cx, "cleanup", async move { chain.cleanup(message).await })
     }
@@ -273,10 +356,15 @@ impl Chain {
         flatten(stage, answer)
     }
 
-    async fn prepare(&self, Prepare { context }: Prepare) -> Result<Prepared, Failure> {
+    async fn prepare(
+        &self,
+        Prepare { context }: Prepare,
+        overtaken: Overtaken,
+    ) -> Result<Prepared, Failure> {
         let mut prepared = Prepared::default();
         let mut all = Vec::with_capacity(self.isolators.len());
         for isolator in &*self.isolators {
+            overtaken.check(Stage::Prepare)?;
             let call = Call {
                 container_id: context.config.container_id.clone(),
                 remembered: None,
@@ -290,9 +378,10 @@ impl Chain {
         Ok(prepared)
     }
 
-    async fn isolate(&self, message: Isolate) -> Result<Isolated, Failure> {
+    async fn isolate(&self, message: Isolate, overtaken: Overtaken) -> Result<Isolated, Failure> {
         let (mut all, mut watches) = (Vec::with_capacity(self.isolators.len()), Vec::new());
         for isolator in &*self.isolators {
+            overtaken.check(Stage::Isolate)?;
             let remembered = of(&message.remembered, isolator.name);
             if isolator.prepares_only {
                 all.push((isolator.name.to_owned(), remembered.unwrap_or_default()));
@@ -307,9 +396,10 @@ impl Chain {
         Ok(Isolated { remembered: all.into(), watches })
     }
 
-    async fn update(&self, message: Update) -> Result<Remembered, Failure> {
+    async fn update(&self, message: Update, overtaken: Overtaken) -> Result<Remembered, Failure> {
         let mut updated = Vec::with_capacity(self.isolators.len());
         for isolator in &*self.isolators {
+            overtaken.check(Stage::Run)?;
             let remembered = of(&message.remembered, isolator.name);
             if isolator.prepares_only {
                 updated.push((isolator.name.to_owned(), remembered.unwrap_or_default()));
@@ -344,7 +434,7 @@ impl Chain {
         all
     }
 
-    async fn cleanup(&self, message: Cleanup) -> Result<(), Vec<Failure>> {
+    async fn cleanup(&self, message: Cleanup) -> Cleaned {
         let mut failures = Vec::new();
         // What a launch that got through `prepare` remembers names all who took part in it.
         let took_part = |isolator: &&Link| {

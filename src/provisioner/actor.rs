@@ -187,9 +187,11 @@ impl Handler<Provision> for ProvisionerActor {
             }
         };
         cx.run("provision", waiting, move |provisioner: &mut Self, cx, image| {
-            provisioner.pulling.remove(&id);
+            // An unprovision has taken it away, perhaps when the image was there already: whoever asked
+            // for it may be gone without having withdrawn anything.
+            let unwanted = provisioner.pulling.remove(&id).is_none();
             match flatten(Stage::Provision, image) {
-                _ if promise.is_discarded() => drop(promise.set(Err(withdrawn()))),
+                _ if unwanted || promise.is_discarded() => drop(promise.set(Err(withdrawn()))),
                 Err(failure) => drop(promise.set(Err(failure))),
                 Ok(image) => provisioner.assemble(cx, (id, image, exposure), promise),
             }

@@ -1,24 +1,25 @@
 //! The recorder: one actor on an arbiter of its own, because a disk may make it wait.
 
+use std::sync::Arc;
+
 use longshore_actors::{Cx, Handler, Process, Reply};
 
-use super::files::{self, remove_file, remove_tree};
+use super::files::Files;
 use super::messages::{Conclude, Create, Discard, Publish, Sandbox, Save};
 use crate::error::{Classified, Stage, failure};
 use crate::events::{self, EventHub};
 use crate::model::Failure;
-use crate::paths::Paths;
 
 /// Writes, then publishes; in the order in which it is told.
 #[derive(Debug)]
 pub(crate) struct Recorder {
-    paths: Paths,
+    files: Arc<dyn Files>,
     events: EventHub,
 }
 
 impl Recorder {
-    pub(crate) fn new(paths: Paths, events: EventHub) -> Self {
-        Self { paths, events }
+    pub(crate) fn new(files: Arc<dyn Files>, events: EventHub) -> Self {
+        Self { files, events }
     }
 
     /// `terminated` is the last event of a container, also where a supervisor could not be told so
@@ -37,17 +38,16 @@ fn stage<T, E: Classified>(stage: Stage, result: Result<T, E>) -> Result<T, Fail
 
 impl Process for Recorder {
     fn initialize(&mut self, _: &mut Cx<Self>) -> Result<(), longshore_actors::Fault> {
-        files::own_thread();
+        self.files.own_thread();
         Ok(())
     }
 }
 
 impl Handler<Create> for Recorder {
     fn handle(&mut self, message: Create, _: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
-        let made =
-            stage(Stage::Provision, files::make_container(&self.paths, &message.container_id));
-        let written =
-            made.and_then(|()| stage(Stage::Provision, message.journal.write(&message.checkpoint)));
+        let made = stage(Stage::Provision, self.files.make_container(&message.container_id));
+        let save = || self.files.save(&message.journal, &message.checkpoint);
+        let written = made.and_then(|()| stage(Stage::Provision, save()));
         self.publish(message.update);
         Reply::Now(written)
     }
@@ -55,7 +55,7 @@ impl Handler<Create> for Recorder {
 
 impl Handler<Save> for Recorder {
     fn handle(&mut self, message: Save, _: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
-        let written = message.journal.write(&message.checkpoint);
+        let written = self.files.save(&message.journal, &message.checkpoint);
         if let Some(update) = message.update {
             self.publish(update);
         }
@@ -75,10 +75,10 @@ impl Handler<Conclude> for Recorder {
         let id = &message.record.container_id;
         // A launch that failed because nothing can be written must still come to an end: its record
         // is then in memory only, which is better than a container that cannot go.
-        if let Err(error) = files::write_record(&self.paths, &message.record) {
+        if let Err(error) = self.files.write_record(&message.record) {
             tracing::warn!(%error, container = %id, "the record is kept in memory only");
         }
-        let removed = stage(Stage::Destroy, files::remove_container(&self.paths, id));
+        let removed = stage(Stage::Destroy, self.files.remove_container(id));
         if removed.is_ok() {
             self.publish(message.update);
         }
@@ -89,10 +89,10 @@ impl Handler<Conclude> for Recorder {
 impl Handler<Discard> for Recorder {
     fn handle(&mut self, message: Discard, cx: &mut Cx<Self>) -> Reply<Result<(), Failure>> {
         let id = message.container_id;
-        let record = remove_file(&self.paths.records().join(id.to_string()));
+        let record = self.files.remove_record(&id);
         let doomed = record.and_then(|()| match message.sandbox {
             Sandbox::Keep => Ok(None),
-            Sandbox::Remove => files::remove_sandbox(&self.paths, &id),
+            Sandbox::Remove => self.files.remove_sandbox(&id),
         });
         self.events.forget(&id);
         match stage(Stage::Destroy, doomed) {
@@ -100,11 +100,9 @@ impl Handler<Discard> for Recorder {
             Err(failure) => Reply::Now(Err(failure)),
             // What a payload has written can be a lot: it is removed beside everybody's records.
             Ok(Some(doomed)) => {
-                let trash = self.paths.trash();
+                let files = Arc::clone(&self.files);
                 Reply::Later(cx.blocking("bulk", "remove sandbox", move |_| {
-                    let removed = remove_tree(&doomed);
-                    files::leave_trash(&trash);
-                    stage(Stage::Destroy, removed)
+                    stage(Stage::Destroy, files.remove_doomed(&doomed))
                 }))
             }
         }

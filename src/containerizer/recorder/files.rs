@@ -1,10 +1,11 @@
-//! The directories of a container, and their removal.
+//! The directories and files of a container, and their removal.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::checkpoint::{self, CheckpointError, RecordV1};
+use crate::checkpoint::{self, CheckpointError, ContainerV1, Journal, RecordV1};
 use crate::error::{Classified, ErrorKind};
 use crate::limits;
 use crate::linux;
@@ -14,20 +15,71 @@ use crate::linux::fs::{
 use crate::model::{ContainerId, Record};
 use crate::paths::Paths;
 
+/// What is kept of containers on disk. A seam: simulations keep it in memory.
+///
+/// All of it blocks, but nothing for long; only [`Files::remove_doomed`] may take its time.
+pub(crate) trait Files: fmt::Debug + Send + Sync {
+    /// Prepares the thread of a recorder, which is ours: everything of its lane is made there.
+    fn own_thread(&self);
+
+    /// Makes everything that a container needs before anything else of it exists.
+    fn make_container(&self, id: &ContainerId) -> Result<(), RecordError>;
+
+    /// Makes `checkpoint` what [`Files::checkpoint`] reads.
+    fn save(&self, journal: &Journal, checkpoint: &ContainerV1) -> Result<(), CheckpointError>;
+
+    /// What was saved last of a container, if anything is there.
+    fn checkpoint(&self, id: &ContainerId) -> Result<Option<ContainerV1>, CheckpointError>;
+
+    /// Writes the record of an end.
+    fn write_record(&self, record: &Record) -> Result<(), CheckpointError>;
+
+    /// Removes the record of an end; none is fine.
+    fn remove_record(&self, id: &ContainerId) -> Result<(), RecordError>;
+
+    /// Removes the runtime directory of a container, its checkpoint included; none is fine.
+    fn remove_container(&self, id: &ContainerId) -> Result<(), RecordError>;
+
+    /// Removes a sandbox that holds little. One that holds more is taken out of the way: what is
+    /// returned is to be removed on a thread that has the time.
+    fn remove_sandbox(&self, id: &ContainerId) -> Result<Option<PathBuf>, RecordError>;
+
+    /// Removes what [`Files::remove_sandbox`] took out of the way.
+    fn remove_doomed(&self, doomed: &Path) -> Result<(), RecordError>;
+}
+
+/// The files where they belong.
+#[derive(Debug)]
+pub(crate) struct Disk {
+    paths: Paths,
+}
+
+impl Disk {
+    pub(crate) const fn new(paths: Paths) -> Self {
+        Self { paths }
+    }
+}
+
 /// A directory or file of ours that cannot be made or removed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RecordError {
+pub(crate) enum RecordError {
+    /// The file system refused.
     #[error("{action} {path}: {error}")]
     File {
+        /// `create` or `remove`.
         action: &'static str,
+        /// Which.
         path: PathBuf,
+        /// Why.
         #[source]
         error: io::Error,
     },
     /// Something in it, such as a mount of somebody's.
     #[error("remove {path}: {error}")]
     Tree {
+        /// The tree.
         path: PathBuf,
+        /// Why.
         #[source]
         error: linux::Error,
     },
@@ -57,11 +109,11 @@ fn uncreated(path: &Path, error: io::Error) -> RecordError {
     RecordError::File { action: "create", path: path.to_owned(), error }
 }
 
-pub(super) fn remove_file(path: &Path) -> Result<(), RecordError> {
+fn remove_file(path: &Path) -> Result<(), RecordError> {
     absent_is_fine(path, fs::remove_file(path))
 }
 
-pub(super) fn remove_tree(path: &Path) -> Result<(), RecordError> {
+fn remove_tree(path: &Path) -> Result<(), RecordError> {
     remove_path(path).map_err(|error| RecordError::Tree { path: path.to_owned(), error })
 }
 
@@ -74,68 +126,78 @@ fn absent_is_fine(path: &Path, result: io::Result<()>) -> Result<(), RecordError
     }
 }
 
-/// Prepares the thread of a recorder, which is ours: everything of its lane is made there.
-pub(super) fn own_thread() {
-    own_umask();
-}
+impl Files for Disk {
+    fn own_thread(&self) {
+        own_umask();
+    }
 
-/// Everything that a container needs before anything else of it exists.
-pub(super) fn make_container(paths: &Paths, id: &ContainerId) -> Result<(), RecordError> {
-    let runtime = paths.container(id);
-    make_directories(&runtime, SHARED).map_err(|error| uncreated(&runtime, error))?;
-    // Whoever had this name before has left its status here only if we died in between.
-    remove_file(&paths.status(id))?;
-    // For its payload's user and group alone, who may make set-user-ID files in it.
-    let sandbox = paths.sandbox(id);
-    make_closed(&sandbox, SANDBOX).map_err(|error| uncreated(&sandbox, error))
-}
+    fn make_container(&self, id: &ContainerId) -> Result<(), RecordError> {
+        let runtime = self.paths.container(id);
+        make_directories(&runtime, SHARED).map_err(|error| uncreated(&runtime, error))?;
+        // Whoever had this name before has left its status here only if we died in between.
+        remove_file(&self.paths.status(id))?;
+        // For its payload's user and group alone, who may make set-user-ID files in it.
+        let sandbox = self.paths.sandbox(id);
+        make_closed(&sandbox, SANDBOX).map_err(|error| uncreated(&sandbox, error))
+    }
 
-/// Writes the record of an end.
-pub(super) fn write_record(paths: &Paths, record: &Record) -> Result<(), CheckpointError> {
-    let path = paths.records().join(record.container_id.to_string());
-    let frozen = RecordV1::freeze(record);
-    match checkpoint::write(&path, &frozen) {
-        Err(CheckpointError::File { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
-            // Made by every start; somebody has tidied up.
-            let made = make_directories(&paths.records(), SHARED);
-            made.map_err(|error| CheckpointError::File {
-                action: "write",
-                path: path.clone(),
-                error,
-            })?;
-            checkpoint::write(&path, &frozen)
+    fn save(&self, journal: &Journal, checkpoint: &ContainerV1) -> Result<(), CheckpointError> {
+        journal.write(checkpoint)
+    }
+
+    fn checkpoint(&self, id: &ContainerId) -> Result<Option<ContainerV1>, CheckpointError> {
+        checkpoint::read(&self.paths.checkpoint(id))
+    }
+
+    fn write_record(&self, record: &Record) -> Result<(), CheckpointError> {
+        let path = self.paths.records().join(record.container_id.to_string());
+        let frozen = RecordV1::freeze(record);
+        match checkpoint::write(&path, &frozen) {
+            Err(CheckpointError::File { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
+                // Made by every start; somebody has tidied up.
+                let made = make_directories(&self.paths.records(), SHARED);
+                made.map_err(|error| CheckpointError::File {
+                    action: "write",
+                    path: path.clone(),
+                    error,
+                })?;
+                checkpoint::write(&path, &frozen)
+            }
+            written => written,
         }
-        written => written,
     }
-}
 
-/// Removes the runtime directory of a container: two files, and whatever else somebody has put there.
-pub(super) fn remove_container(paths: &Paths, id: &ContainerId) -> Result<(), RecordError> {
-    let directory = paths.container(id);
-    for file in [paths.checkpoint(id), paths.status(id)] {
-        remove_file(&file)?;
+    fn remove_record(&self, id: &ContainerId) -> Result<(), RecordError> {
+        remove_file(&self.paths.records().join(id.to_string()))
     }
-    match fs::remove_dir(&directory) {
-        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => remove_tree(&directory),
-        removed => absent_is_fine(&directory, removed),
-    }
-}
 
-/// Removes a sandbox of two streams and little else there and then. One that holds more is taken out of
-/// the way: what is returned is to be removed, on a thread that has the time, and the trash left.
-pub(super) fn remove_sandbox(
-    paths: &Paths,
-    id: &ContainerId,
-) -> Result<Option<PathBuf>, RecordError> {
-    match remove_small(&paths.sandbox(id), limits::SMALL_TREE) {
-        Ok(true) => Ok(None),
-        Ok(false) | Err(_) => doom(paths, id),
+    /// Two files, and whatever else somebody has put there.
+    fn remove_container(&self, id: &ContainerId) -> Result<(), RecordError> {
+        let directory = self.paths.container(id);
+        for file in [self.paths.checkpoint(id), self.paths.status(id)] {
+            remove_file(&file)?;
+        }
+        match fs::remove_dir(&directory) {
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                remove_tree(&directory)
+            }
+            removed => absent_is_fine(&directory, removed),
+        }
     }
-}
 
-/// The last one out removes it; a failure says that it was not the last.
-pub(super) fn leave_trash(trash: &Path) {
-    let _ = fs::remove_dir(trash);
+    fn remove_sandbox(&self, id: &ContainerId) -> Result<Option<PathBuf>, RecordError> {
+        match remove_small(&self.paths.sandbox(id), limits::SMALL_TREE) {
+            Ok(true) => Ok(None),
+            Ok(false) | Err(_) => doom(&self.paths, id),
+        }
+    }
+
+    fn remove_doomed(&self, doomed: &Path) -> Result<(), RecordError> {
+        let removed = remove_tree(doomed);
+        // The last one out removes the trash; a failure says that it was not the last.
+        let _ = fs::remove_dir(self.paths.trash());
+        removed
+    }
 }
 
 /// How often the last one out can be met before it is no accident any more.

@@ -1,5 +1,5 @@
 //! Writes what must survive us, then publishes it: an event never tells what is not on disk.
 
 pub(crate) mod actor;
-mod files;
+pub(crate) mod files;
 pub(crate) mod messages;

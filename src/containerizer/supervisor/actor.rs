@@ -150,6 +150,10 @@ impl Supervisor {
     /// Decides, records, publishes, performs.
     fn input(&mut self, cx: &mut Context, input: Input) {
         let before = self.state.clone();
+        #[cfg(test)]
+        if let Some(next) = crate::containerizer::tests::broken::row(&before, &input) {
+            return self.enter(cx, &before, next);
+        }
         match before.clone().step(input) {
             Ok(next) => self.enter(cx, &before, next),
             Err(OutOfTurn) => {

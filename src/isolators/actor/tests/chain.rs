@@ -129,3 +129,46 @@ async fn an_undertaker_is_asked_of_a_container_that_it_may_have_had_a_part_in() 
     world.cleanup(Remembered::default()).await;
     assert_eq!(world.end().await, ["cleanup whole", "cleanup whole"]);
 }
+
+/// What a chain of three is asked under a schedule: a cleanup comes when some steps of a prepare are
+/// taken, and nobody has withdrawn that.
+fn overtaken(seed: u64, steps: u64) -> Vec<String> {
+    let sim = Runtime::builder().simulated(seed).expect("a simulation");
+    let calls = Calls::default();
+    let link = |name: &str| {
+        let isolator = Arc::new(Noting::<false>(Arc::clone(&calls)));
+        let shared = Shared::from(Made { isolator, whose: Whose::BuiltIn });
+        let own = shared.clone();
+        let pid = sim.runtime().spawn(Spawn::new(name, move || IsolatorActor::new(own)));
+        Link::new(&shared, pid.expect("spawned"))
+    };
+    let links: Arc<[Link]> = [link("a"), link("b"), link("c")].into();
+    let spawn = Spawn::new("isolation", move || Isolation::new(links, Arc::default()));
+    let isolation = sim.runtime().spawn(spawn).expect("spawned");
+    sim.run_until_settled();
+    let context = Arc::new(context(config(None), None));
+    let prepared = isolation.dispatch(Prepare { context }, limits::PREPARE);
+    for _ in 0..steps {
+        sim.step();
+    }
+    let container_id = config(None).container_id;
+    let cleanup = Cleanup { container_id, remembered: Remembered::default() };
+    let cleaned = isolation.dispatch(cleanup, limits::CLEANUP_ALL);
+    sim.run_until_settled();
+    assert!(prepared.is_done(), "it settles");
+    sim.block_on(cleaned.result()).expect("answered").expect("cleaned up");
+    let calls = calls.lock().unwrap_or_else(PoisonError::into_inner);
+    calls.clone()
+}
+
+#[test]
+fn a_cleanup_waits_for_a_prepare_in_flight_which_stops_where_it_is() {
+    let mut stopped = 0;
+    for (seed, steps) in (0..20).flat_map(|seed| (0..15).map(move |steps| (seed, steps))) {
+        let calls = overtaken(seed, steps);
+        let prepared = calls.iter().take_while(|call| *call == "prepare whole").count();
+        assert_eq!(calls[prepared..], ["cleanup whole"; 3], "seed {seed}, {steps} steps");
+        stopped += usize::from(prepared < 3);
+    }
+    assert!(stopped > 0, "it is never stopped half way");
+}
