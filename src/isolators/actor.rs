@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use longshore_actors::{Cx, Handler, Pid, Process, Promise, Reply};
+use longshore_actors::{Cx, Handler, Message, Pid, Process, Promise, Reply};
 
 use self::apart::Apart;
 use super::erased::{Made, Whose};
@@ -199,13 +199,15 @@ pub(crate) struct Isolation {
     doing: BTreeMap<ContainerId, Doing>,
 }
 
+type Cleaned = <Cleanup as Message>::Reply;
+
 /// Calls of one container that a cleanup must not overtake, though whoever asked for them has given up:
 /// its deadline has passed, or it broke.
 #[derive(Default)]
 struct Doing {
     calls: usize,
     overtaken: Overtaken,
-    waiting: Vec<(Cleanup, Promise<Result<(), Vec<Failure>>>)>,
+    waiting: Vec<(Cleanup, Promise<Cleaned>)>,
 }
 
 /// Says that the container is to be cleaned up: what is being done stops at the isolator that it has
