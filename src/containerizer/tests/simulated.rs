@@ -49,8 +49,10 @@ pub(super) struct Life<'a> {
     log: RefCell<Log>,
     /// Destroys and stops that were asked for; each is answered some day.
     asked: RefCell<Vec<Eventual<Conclusion>>>,
-    /// Something may fail: what should be there may be missing.
+    /// Something may fail: what is written may be older than what is published.
     faulty: Cell<bool>,
+    /// A supervisor may be lost: its successor undoes things before it publishes anything.
+    lost: Cell<bool>,
     isolators: Isolators,
 }
 
@@ -74,8 +76,8 @@ impl<'a> Life<'a> {
         let parts = Parts::assemble(sim.runtime().clone(), host, &plan);
         let log = RefCell::new(Log::new(parts.events.subscribe(Since::Now)));
         let random = RefCell::new(sim.random("life"));
-        let (asked, faulty) = (RefCell::default(), Cell::new(false));
-        Self { parts, sim, random, log, asked, faulty, isolators }
+        let (asked, faulty, lost) = (RefCell::default(), Cell::new(false), Cell::new(false));
+        Self { parts, sim, random, log, asked, faulty, lost, isolators }
     }
 
     /// Less than `bound`, by the seed.
@@ -102,9 +104,10 @@ impl<'a> Life<'a> {
         self.host.roll(Some(Dice { seed: self.sim.seed(), chance }));
     }
 
-    /// A supervisor is lost: until its successor says something, less is there than was published.
-    pub(super) fn expect_faults(&self) {
+    /// From now on supervisors may be lost.
+    pub(super) fn lose_supervisors(&self) {
         self.faulty.set(true);
+        self.lost.set(true);
     }
 
     /// As the handle does it: an id has one owner.
@@ -247,7 +250,7 @@ impl<'a> Life<'a> {
                 if (whole || part) && !may.contains(&kind) {
                     return wrong(&format!("{word} is held"));
                 }
-                if !whole && must.contains(&kind) && !self.faulty.get() {
+                if !whole && must.contains(&kind) && !self.lost.get() {
                     return wrong(&format!("{word} is missing"));
                 }
             }
