@@ -304,7 +304,7 @@ impl Maker<'_> {
     }
 
     fn lanes(&self) -> Vec<Lane> {
-        let embedders = PIECES.map(|names| {
+        let pieces = PIECES.map(|names| {
             let piece = Arc::new(Piece { host: self.host.clone(), names });
             match names.name {
                 APART => {
@@ -313,7 +313,7 @@ impl Maker<'_> {
                 _ => Shared::Here(piece),
             }
         });
-        (0..self.plan.lanes).map(|index| self.lane(index, &embedders)).collect()
+        (0..self.plan.lanes).map(|index| self.lane(index, &pieces)).collect()
     }
 
     fn lane(&self, index: usize, pieces: &[Shared]) -> Lane {
