@@ -69,7 +69,9 @@ fn config() -> FetcherConfig {
     FetcherConfig {
         #[cfg(feature = "registry")]
         http: crate::http::HttpConfig { proxy: crate::http::Proxy::None, ..Default::default() },
+        #[cfg(feature = "registry")]
         attempts: 3,
+        #[cfg(feature = "registry")]
         backoff: std::time::Duration::from_millis(1),
         ..FetcherConfig::default()
     }
