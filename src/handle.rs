@@ -212,7 +212,7 @@ impl Containerizer {
 
     /// Forgets an ended container; its sandbox stays, and until [`Self::remove`] the id is in use.
     ///
-    /// Errors: `Conflict` if it lives, `NotFound` if it is not known, `Host`.
+    /// Errors: `Conflict` if it lives or is stuck, `NotFound` if it is not known, `Host`.
     pub async fn acknowledge(&self, id: &ContainerId) -> Result<(), Error> {
         self.forget(id, Sandbox::Keep).await
     }
@@ -220,8 +220,8 @@ impl Containerizer {
     /// Forgets an ended container and removes its sandbox. Of one that is not known (any more) the
     /// sandbox is removed that is still there.
     ///
-    /// Errors: `Conflict` if it lives, here or elsewhere; `NotFound` if it is not known and has no
-    /// sandbox; `Host`.
+    /// Errors: `Conflict` if it lives, here or elsewhere, or is stuck; `NotFound` if it is not known and has
+    /// no sandbox; `Host`.
     pub async fn remove(&self, id: &ContainerId) -> Result<(), Error> {
         self.forget(id, Sandbox::Remove).await
     }
