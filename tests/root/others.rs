@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use longshore::error::ErrorKind;
 use longshore::model::{ImageReference, PullPolicy};
 use longshore::provisioner::stores::{ImageStore, StoreConfig};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
@@ -71,6 +72,28 @@ fn what_the_host_mounts_in_a_sandbox_is_not_removed_with_it() {
 }
 
 #[test]
+fn a_container_whose_files_cannot_be_removed_is_not_forgotten_until_they_are() {
+    embedded(async |scene| {
+        let (job, _door, _) =
+            scene.up(scene.spec("kept", "echo up > $DOOR; exec sleep 1000")).await;
+        let inside = scene.world.runtime_dir().join("containers/kept/d");
+        mounted(&inside, None);
+        fs::write(inside.join("file"), "kept").expect("written");
+        let stuck = within(job.destroy()).await.expect_err("somebody's mount");
+        assert!(!stuck.remaining().is_empty(), "{stuck}");
+        for forgotten in [scene.node.acknowledge(job.id()).await, scene.node.remove(job.id()).await]
+        {
+            let error = forgotten.expect_err("there is something of it still");
+            assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
+        }
+        assert_eq!(fs::read_to_string(inside.join("file")).expect("it is there"), "kept");
+        unmounted(&inside);
+        within(job.destroy()).await.expect("nobody is in the way");
+        within(scene.node.remove(job.id())).await.expect("everything of it is gone");
+    });
+}
+
+#[test]
 fn an_image_shown_where_nothing_is_any_more_can_be_taken_away() {
     require!(root, overlayfs);
     let world = World::new();
@@ -122,6 +145,6 @@ fn a_program_without_a_name_is_not_found_and_a_missing_directory_is_the_callers(
         let spec = scene.spec("nowhere", "exit 0").working_directory("/no/such");
         let end = scene.run(spec).await;
         let failure = end.failure.expect("it never ran");
-        assert_eq!(failure.kind, longshore::error::ErrorKind::InvalidRequest, "{failure:?}");
+        assert_eq!(failure.kind, ErrorKind::InvalidRequest, "{failure:?}");
     });
 }
