@@ -5,7 +5,16 @@ use std::rc::Rc;
 
 use longshore_actors::{Exit, Outcome, Reply};
 
-use super::support::{Note, PATIENCE, World, act, act_later, ask, exit_of};
+use super::support::{Log, Note, PATIENCE, World, act, act_later, ask, exit_of};
+
+/// Says so when it is dropped.
+struct Says(Log);
+
+impl Drop for Says {
+    fn drop(&mut self) {
+        self.0.send("dropped".into()).expect("the test listens");
+    }
+}
 
 #[test]
 fn an_actor_handles_messages_while_it_awaits() {
@@ -40,12 +49,6 @@ fn state_and_futures_need_not_be_send() {
 
 #[test]
 fn the_end_of_the_actor_drops_what_it_awaits_before_anybody_hears_of_it() {
-    struct Says(super::support::Log);
-    impl Drop for Says {
-        fn drop(&mut self) {
-            self.0.send("dropped".into()).expect("the test listens");
-        }
-    }
     let world = World::real();
     let pid = world.probe("a");
     let says = Says(world.log.clone());
@@ -98,12 +101,6 @@ fn the_end_of_an_eventual_is_heard_as_a_turn_whenever_and_wherever_it_comes() {
 
 #[test]
 fn what_follows_the_end_of_an_eventual_is_dropped_with_its_actor() {
-    struct Says(super::support::Log);
-    impl Drop for Says {
-        fn drop(&mut self) {
-            self.0.send("dropped".into()).expect("the test listens");
-        }
-    }
     let world = World::real();
     let pid = world.probe("a");
     let (promise, eventual) = longshore_actors::promise::<u8>();

@@ -19,7 +19,7 @@ const LAUNCH: [(&str, &str); 6] = [
 ];
 
 /// Messages of a launch and of its undoing.
-const HOPS: [&str; 12] = [
+pub(super) const HOPS: [&str; 12] = [
     "Create",
     "Provision",
     "Prepare",

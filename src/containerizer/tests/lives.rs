@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use longshore_actors::{Fate, Match, Schedule, Search, Simulation};
 
+use super::faults::HOPS;
 use super::simulated::{Life, Wrong, builder};
 use super::world::{Isolators, World};
 use crate::containerizer::supervisor::messages::{
@@ -21,23 +22,7 @@ use crate::model::{ContainerId, Limitation, LimitedResource, Resources, State};
 /// Seeds of each scenario where nothing else is said.
 const SEEDS: u64 = 100;
 
-/// Messages of a launch and of its undoing whose loss a container survives.
-const HOPS: [&str; 12] = [
-    "Create",
-    "Provision",
-    "Prepare",
-    "Fork",
-    "Isolate",
-    "Fetch",
-    "Kill",
-    "Measure",
-    "Cleanup",
-    "Forget",
-    "Unprovision",
-    "Conclude",
-];
-
-/// Those of the chain to one isolator.
+/// Messages of the chain to one isolator.
 const ISOLATORS: [&str; 4] = ["prepare", "isolate", "usage", "cleanup"];
 
 fn seeds() -> Range<u64> {
